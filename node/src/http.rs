@@ -376,6 +376,16 @@ fn others(api: QueryApi) -> QueryApi {
             Doc::bytes(&["text/plain"], "All versions of the manifest"),
         )
         .get(
+            "/api/federation/issuers",
+            federation::issuers,
+            Doc::json::<federation::IssuersView>("Who issues tokens, and with which keys"),
+        )
+        .get(
+            "/api/federation/issuers/{operator}/jwks.json",
+            federation::jwks,
+            Doc::bytes(&["application/jwk-set+json"], "One operator's token keys, so that its tokens are checked while it is down"),
+        )
+        .get(
             "/api/federation/consistency",
             consistency::consistency,
             Doc::json::<consistency::Consistency>("Proof that a log only grew").query(&SIZES).required(&["log"]),

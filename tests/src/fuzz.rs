@@ -255,7 +255,7 @@ fuzzed! {
     event note entry manifest chain stand equivocation signed_note checkpoint public_path entry_bundle tlog_proof profile_proof map_proof range_proof tree_proof row
     sync_request sync_response gossip submit_request submit_response
     base64 public_key secret_key short_text edge
-    login question recipe
+    login question recipe jws
 }
 
 /// Guards against the bound on claimed memory refusing an honest message: decodes the emptiest parts, which take the

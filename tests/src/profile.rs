@@ -298,12 +298,15 @@ fn grants_and_suspensions_are_proven() {
     assert!(may(&shown(&world), "read", START), "by one operator of two");
     world.say(2, suspension(2, service), 202);
     assert!(!may(&shown(&world), "read", START));
+    world.revoke(3, service, (1, 4));
+    let revoked = found(read(&prove(&manifest, &world.replica, &service.to_string()).unwrap().to_string(), &manifest).unwrap());
+    assert!(matches!(revoked.status, ProvenStatus::Revoked(_)));
     let operator = domain(DOMAINS[2]);
     let later = event(manifest.federation(), Action::Resume { operator, identity: service }, START.plus(1), 999);
     world.replica.append_event(&log(2), START.plus(1), signed(later, &node_key(2))).unwrap();
-    assert!(may(&shown(&world), "read", START));
-    world.revoke(2, service, (1, 4));
-    assert!(!may(&shown(&world), "read", START));
+    let after = shown(&world);
+    assert_eq!(after.granted[0].found.as_ref().unwrap().suspension, ProvenSuspension::None);
+    assert!(!may(&after, "read", START), "its key is revoked");
 
     // Of a proof without the question nothing is taken for an answer to it.
     let proof = prove(&manifest, &world.replica, name).unwrap();

@@ -550,6 +550,6 @@ fn histories_are_rich() {
         }
         assert!(!history.order.is_empty() && fresh.rows.get(fama_ledger::rows::MapId([0; 8]), b"x") == Ok(None));
     }
-    assert_eq!(applied.len(), 6, "every effect");
+    assert_eq!(applied.len(), 8, "every effect");
     assert!(voids.len() >= 13, "{voids:?}");
 }

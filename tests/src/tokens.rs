@@ -4,7 +4,7 @@ use std::sync::Arc;
 use fama_ledger::event::Scope;
 use fama_ledger::id::{EventId, did};
 use fama_ledger::jose::{self, JoseKey};
-use fama_ledger::key::Curve;
+use fama_ledger::key::{Curve, PublicKey};
 use fama_ledger::manifest::{Manifest, Policy};
 use fama_ledger::profile::{Profile, ProfileAnswer};
 use fama_ledger::secret::SecretKey;
@@ -301,6 +301,28 @@ fn delegation(key: JoseKey) -> Delegation {
     }
 }
 
+/// The issuer, and the identity with its key, of [`examples`].
+pub(crate) const ISSUER: &str = "https://auth.alpha.example";
+
+pub(crate) fn identity() -> (String, PublicKey) {
+    (DID.to_owned(), secret(2).public())
+}
+
+/// Valid texts of each kind, in the federation of the fuzz targets.
+pub(crate) fn examples() -> Vec<String> {
+    let (own, process, id) = (secret(2), p256_key(), fama_tests::federation(2, |_| ()).federation());
+    let said = delegation(JoseKey::Ledger(token_key(7).public())).sign(id, &own);
+    let dpop = json!({"alg": "ES256", "typ": "dpop+jwt", "jwk": p256_jose(&process).to_jwk()});
+    let proof = json!({"htm": "POST", "htu": ISSUER, "iat": NOW, "jti": "p"});
+    let assertion = with(asserted(), &[("fama_delegation", json!(said))]);
+    vec![
+        made(&json!({"alg": "ES256K", "typ": "JWT"}), &asserted(), &own),
+        made(&json!({"alg": "EdDSA"}), &assertion, &token_key(7)),
+        said,
+        made_p256(&dpop, &proof, &process),
+    ]
+}
+
 #[test]
 fn a_process_acts_by_a_delegation() {
     let manifest = federation();
@@ -339,7 +361,7 @@ fn a_process_acts_by_a_delegation() {
     let other = fama_ledger::id::FederationId([1; 32]);
     let checked = Delegation::check(&said, (DID, &own.public()), other, NOW);
     assert_eq!(checked.unwrap_err().code(), "token_audience");
-    let checked = Delegation::check(&said, (DID, &secret(3).public()), id, NOW);
+    let checked = Delegation::check(&said, (DID, &secret(4).public()), id, NOW);
     assert_eq!(checked.unwrap_err().code(), "jws_signature");
     let wrong = made(&json!({"alg": "ES256K", "typ": "JWT"}), &payload(&said), &own);
     assert_eq!(Delegation::check(&wrong, (DID, &own.public()), id, NOW).unwrap_err().code(), "jws_type");

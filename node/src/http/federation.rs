@@ -2,12 +2,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use ed25519_dalek::VerifyingKey;
 use fama_ledger::id::Hex;
+use fama_ledger::jose::JoseKey;
 use fama_ledger::key::PublicKey;
 use fama_ledger::rows::{self, LogRow, MapName};
 use fama_ledger::time::Millis;
-use fama_ledger::{codec, equivocation, manifest};
+use fama_ledger::{codec, equivocation, manifest, token};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -166,6 +170,53 @@ pub(super) fn read(moment: &Moment<'_>) -> Result<FederationView, ApiError> {
 }
 
 /// The chain of versions, genesis first, as concatenated signed notes.
+/// The answer of `GET /api/federation/issuers`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct IssuersView {
+    pub(super) federation: String,
+    pub(super) manifest_version: u32,
+    /// In the manifest's order; operators that issue no tokens are not among them.
+    pub(super) issuers: Vec<IssuerView>,
+}
+
+/// An operator that issues tokens. A key counts for tokens of its own issuer only: there is no set of all keys.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct IssuerView {
+    pub(super) operator: String,
+    /// The `iss` of its tokens.
+    pub(super) issuer: String,
+    /// Where its keys are shown as a JWK set.
+    pub(super) jwks: String,
+    /// JWK thumbprints (RFC 7638): the `kid` of its tokens.
+    pub(super) kids: Vec<String>,
+}
+
+pub(super) async fn issuers(State(app): State<Arc<App>>) -> Json<IssuersView> {
+    let manifest = &app.shared.manifest;
+    let issuer = |operator: &manifest::Operator| {
+        let kid = |key: &VerifyingKey| JoseKey::Ledger(PublicKey::Ed25519(key.to_bytes())).thumbprint();
+        Some(IssuerView {
+            operator: operator.name.to_string(),
+            issuer: operator.endpoints.issuer.clone()?,
+            jwks: format!("/api/federation/issuers/{}/jwks.json", operator.name),
+            kids: operator.endpoints.token_keys.iter().map(kid).collect(),
+        })
+    };
+    Json(IssuersView {
+        federation: manifest.federation().to_string(),
+        manifest_version: manifest.version(),
+        issuers: manifest.operators().iter().filter_map(issuer).collect(),
+    })
+}
+
+pub(super) async fn jwks(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Response, ApiError> {
+    let mut operators = app.shared.manifest.operators().iter();
+    let operator = operators.find(|operator| operator.name.as_str() == name && operator.endpoints.issuer.is_some());
+    let unknown = || ApiError::not_found("unknown_issuer", format!("{name} is no operator that issues tokens"));
+    let set = token::jwk_set(operator.ok_or_else(unknown)?);
+    Ok(([(header::CONTENT_TYPE, "application/jwk-set+json")], set.to_string()).into_response())
+}
+
 pub(super) async fn manifests(State(app): State<Arc<App>>) -> String {
     app.shared.manifest.chain()
 }

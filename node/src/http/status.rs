@@ -18,7 +18,7 @@ use crate::clock;
 use crate::health::{BEHIND_MIN, LogHealth, Snapshot, StateSyncProgress};
 
 /// Paths by name: first those that MLAuth's clients use, under MLAuth's names, then the others.
-const ENDPOINTS: [(&str, &str); 31] = [
+const ENDPOINTS: [(&str, &str); 33] = [
     ("status", "/api/status"),
     ("agent", "/api/agent/{name@home | id | did}"),
     ("verify", "/api/verify"),
@@ -46,6 +46,8 @@ const ENDPOINTS: [(&str, &str); 31] = [
     ("event_proof", "/api/event/{id}/proof"),
     ("event_template", "/api/event/template"),
     ("federation", "/api/federation"),
+    ("issuers", "/api/federation/issuers"),
+    ("issuer_keys", "/api/federation/issuers/{operator}/jwks.json"),
     ("checkpoint", "/log/{operator}/{generation}/checkpoint"),
     ("policy", "/log/policy"),
     ("manifest", "/manifest/{version}"),

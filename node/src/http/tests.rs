@@ -82,7 +82,9 @@ pub(crate) fn manifest() -> Arc<Manifest> {
         addresses: vec!["/ip4/127.0.0.1/tcp/4001".to_owned()],
         endpoints: fama_ledger::manifest::Endpoints::default(),
     };
-    let operators = vec![operator("alpha.example", 10), operator("beta.example", 20)];
+    let mut operators = vec![operator("alpha.example", 10), operator("beta.example", 20)];
+    operators[0].endpoints.issuer = Some("https://auth.alpha.example".to_owned());
+    operators[0].endpoints.token_keys = vec![operator_key(12).ed25519().unwrap().verifying_key()];
     let text = Genesis { name: "test".to_owned(), policy: Policy::recommended(2), operators }.text().unwrap();
     let sign = |name, seed| signed_note::sign(&text, name, operator_key(seed).ed25519().unwrap());
     let signatures = vec![sign("alpha.example", 11), sign("beta.example", 21)];

@@ -130,7 +130,7 @@ fn a_pair_has_a_bounded_number_of_scopes() {
     w.void(0, START, more, Void::Quota);
     // One that stands may be given again, with another end.
     assert!(w.say(0, grant(0, issuer, subject, &word(0)), later(1), &key).is_ok());
-    assert!(w.say(0, grant(0, issuer, id(8), "more"), START, &key).is_ok());
+    assert!(w.say(0, grant(0, issuer, id(8), "more"), later(1), &key).is_ok());
     for i in 0..limits::SCOPES_PER_PAIR {
         assert!(w.say(0, ungrant(0, issuer, subject, &word(i)), later(2), &key).is_ok());
     }
@@ -201,7 +201,8 @@ fn a_suspension_holds_with_as_many_operators_as_sponsor() {
     assert!(w.say(0, suspend(0, identity, SuspendReason::Misconduct), START, &node_key(0)).is_ok());
     assert_eq!(by(&w), [home(0), home(2)]);
     assert_eq!(manifest.policy().sponsors_wanted(), 2);
-    assert!(w.say(0, rotate(0, identity, 2, &next, None), START, &key).is_ok());
+    let rotation = w.event(rotate(0, identity, 2, &next, None), START);
+    assert!(w.replica.append_event(&log(0), START, countersigned(rotation, &key, &next)).is_ok());
     assert!(w.say(0, revoke(0, identity, 2, next.public()), START, &next).is_ok());
     assert!(w.say(2, resume(2, identity), later(1), &node_key(2)).is_ok());
     assert_eq!(by(&w), [home(0)]);

@@ -152,6 +152,10 @@ pub(crate) fn tlog_proof() -> Corpus {
     proofs.into_iter().chain([extra]).map(String::into_bytes).collect()
 }
 
+pub(crate) fn jws() -> Corpus {
+    crate::tokens::examples().into_iter().map(String::into_bytes).collect()
+}
+
 /// Only the small proof: the others are too long to be mutated often enough.
 pub(crate) fn profile_proof() -> Corpus {
     vec![crate::profile::small_story().1.to_string().into_bytes()]

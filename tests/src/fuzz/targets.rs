@@ -10,6 +10,7 @@ use fama_ledger::entry::{Body, Entry, VerifiedEntry, event_id};
 use fama_ledger::equivocation::Equivocation;
 use fama_ledger::event::{Context, Event, Kind, Nonce, Service};
 use fama_ledger::id::{Domain, EventId, Handle, Name};
+use fama_ledger::jose::{JoseKey, Jws};
 use fama_ledger::key::{Curve, PublicKey, Signature};
 use fama_ledger::limits;
 use fama_ledger::log::{Hash, Head, verify_consistency, verify_inclusion};
@@ -24,15 +25,17 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::stand::{Stand, VerifiedStand};
 use fama_ledger::time::{Day, Millis};
+use fama_ledger::token::{Assertion, Delegation, DpopProof};
 use fama_node::wire;
 use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
+use crate::tokens;
 pub(crate) use super::http::{login, question, recipe};
 use crate::profile::{every_log, small_story};
 
 /// The number of targets.
-pub(crate) const COUNT: usize = 30;
+pub(crate) const COUNT: usize = 31;
 /// The message that [`edge`] takes a signature of.
 pub(crate) const MESSAGE: &[u8] = b"fama";
 
@@ -275,8 +278,31 @@ pub(crate) fn row(bytes: &[u8]) -> DecodeResult {
         10 => row_of::<rows::SubjectRow>(value),
         11 => row_of::<rows::Statement>(value),
         12 => row_of::<rows::LogRow>(value),
+        13 => row_of::<rows::Grant>(value),
+        14 => row_of::<rows::Issuer>(value),
+        15 => row_of::<rows::Suspension>(value),
         _ => Err("unknown_tag"),
     }
+}
+
+/// What verifies is what was signed: the texts that the input was made from, and no other.
+pub(crate) fn jws(bytes: &[u8]) -> DecodeResult {
+    let (text, (id, key), now) = (text(bytes)?, tokens::identity(), crate::profile::NOW);
+    let jws = Jws::parse(text).or_else(|_| Jws::parse_with_key(text).map(|(jws, _)| jws)).map_err(|error| error.code())?;
+    let token = jws.token_type();
+    let mine = jws.verify(&JoseKey::Ledger(key)).is_ok();
+    let federation = ours().federation();
+    let assertion = Assertion::parse(text, tokens::ISSUER, now);
+    let passed = [
+        assertion.and_then(|one| one.check((&id, &key), federation, None, now)).is_ok(),
+        Delegation::check(text, (&id, &key), federation, now).is_ok(),
+        DpopProof::check(text, "POST", tokens::ISSUER, None, now).is_ok(),
+    ];
+    assert!(passed.iter().filter(|one| **one).count() <= 1, "a text of one kind is none of another: {text}");
+    if mine || passed.contains(&true) {
+        assert!(tokens::examples().iter().any(|one| one == text), "{token:?}: {text}");
+    }
+    Ok(())
 }
 
 /// The first steps of a node with a head from a stranger.

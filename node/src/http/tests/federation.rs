@@ -240,3 +240,22 @@ async fn a_checkpoint_lies_in_the_data_folder_and_goes_again() {
     let last = metrics.lines().find(|line| line.starts_with("fama_backup_last_timestamp_seconds ")).unwrap();
     assert!(!last.ends_with(" 0"), "{last}");
 }
+
+#[tokio::test]
+async fn each_issuers_keys_are_shown_apart() {
+    let world = World::new(None);
+    let shown = world.get("/api/federation/issuers").await.json();
+    let issuers = shown["issuers"].as_array().unwrap();
+    assert_eq!((issuers.len(), &issuers[0]["operator"]), (1, &json!("alpha.example")), "beta.example issues nothing");
+    assert_eq!(issuers[0]["issuer"], "https://auth.alpha.example");
+    let path = issuers[0]["jwks"].as_str().unwrap();
+    let answer = world.get(path).await;
+    assert_eq!(answer.header("content-type"), "application/jwk-set+json");
+    let keys = answer.json();
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 1);
+    assert_eq!(keys["keys"][0]["kid"], issuers[0]["kids"][0]);
+    for path in ["/api/federation/issuers/beta.example/jwks.json", "/api/federation/issuers/no.example/jwks.json"] {
+        let answer = world.get(path).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("unknown_issuer")), "{path}");
+    }
+}

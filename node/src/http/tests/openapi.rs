@@ -95,6 +95,8 @@ async fn every_answer_has_the_form_that_the_document_says() {
         ("/api/event/{id}/proof", format!("/api/event/{attestation}/proof")),
         ("/api/event/template", "/api/event/template?kind=revoke&identity=swift-core-maps&reason=retired".to_owned()),
         ("/api/federation", "/api/federation".to_owned()),
+        ("/api/federation/issuers", "/api/federation/issuers".to_owned()),
+        ("/api/federation/issuers/{operator}/jwks.json", "/api/federation/issuers/alpha.example/jwks.json".to_owned()),
         ("/api/federation/manifests", "/api/federation/manifests".to_owned()),
         ("/api/federation/consistency", "/api/federation/consistency?log=alpha.example/1".to_owned()),
         ("/log/{file}", "/log/policy".to_owned()),
