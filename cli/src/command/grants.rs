@@ -63,12 +63,12 @@ fn table(grants: &[Value], given: bool, more: bool) -> String {
     if grants.is_empty() {
         return "no grant stands".to_owned();
     }
-    let mut lines = format!("{:<32} {:<24} {:<26} {}", "scope", "until", "", if given { "agent" } else { "service" });
+    let mut lines = format!("{:<32} {:<24}  {}", "scope", "until", if given { "agent" } else { "service" });
     for grant in grants {
         let until = grant["expires"].as_str().unwrap_or("taken back");
-        let counts = if grant["in_force"] == true { "" } else { "NOT IN FORCE" };
+        let counts = if grant["in_force"] == true { "" } else { "  (not in force)" };
         let other = text(&grant[if given { "subject" } else { "issuer" }]);
-        let _ = write!(lines, "\n{:<32} {until:<24} {counts:<26} {other}", text(&grant["scope"]));
+        let _ = write!(lines, "\n{:<32} {until:<24}  {other}{counts}", text(&grant["scope"]));
     }
     if more {
         lines.push_str("\nand more: --limit N shows them");
