@@ -314,7 +314,7 @@ fn grants_and_suspensions_are_proven() {
     assert_eq!(proof.verify(&manifest, &more).unwrap_err().code(), "profile_question");
     let mut lie = proof;
     lie.question = question.parse().unwrap();
-    assert_eq!(lie.verify(&manifest, &more).unwrap_err().code(), "profile_rows");
+    assert_eq!(lie.verify(&manifest, &more).unwrap_err().code(), "proof_claim");
 }
 
 fn suspension(i: usize, identity: IdentityId) -> Action {
