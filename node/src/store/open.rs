@@ -248,8 +248,12 @@ fn open_bounded(dir: &Path, with: fn(bool) -> Options, settings: &StoreSettings)
     })
 }
 
+/// Whether another process has the folder open, or just had: before RocksDB takes its lock, it deletes its own old
+/// logs, and fails if another process deleted one of them first.
 fn is_lock(error: &Error) -> bool {
-    error.kind() == ErrorKind::IOError && error.as_ref().contains("/LOCK: ")
+    let message: &str = error.as_ref();
+    let is_log_gone = message.contains("/LOG.old.") && message.contains("No such file");
+    error.kind() == ErrorKind::IOError && (message.contains("/LOCK: ") || is_log_gone)
 }
 
 /// Refuses a folder that another process has open, whatever its state.

@@ -178,6 +178,25 @@ fn all_rows(view: &View<'_>, map: &MapName, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<
 }
 
 #[test]
+fn a_folder_that_others_open_and_leave_is_busy_not_damaged() {
+    let (dir, manifest) = (TempDir::new().unwrap(), federation("Busy"));
+    drop(Store::open(dir.path(), &manifest).unwrap());
+    let opened = || {
+        let opens = (0..150).filter(|_| match Store::open(dir.path(), &manifest) {
+            Ok(_) => true,
+            Err(StoreError::Locked { .. }) => false,
+            Err(error) => panic!("{error}"),
+        });
+        opens.count()
+    };
+    let all: usize = std::thread::scope(|scope| {
+        let others: Vec<_> = (0..3).map(|_| scope.spawn(opened)).collect();
+        others.into_iter().map(|other| other.join().unwrap()).sum()
+    });
+    assert!(all > 0);
+}
+
+#[test]
 fn what_was_committed_is_there_after_reopening() {
     let (dir, manifest, store) = temp();
     let mut log = Log::begin(&store, &manifest, "alpha.example");
