@@ -362,6 +362,7 @@ fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
         query: local,
         access: AccessSettings::default(),
         submit: Listener { enabled: false, ..local },
+        auth: None,
         admin: local,
         admission: AdmissionSettings::default(),
         verify: Verify::default(),

@@ -39,8 +39,10 @@ use crate::profile::{Profile, ProvenStatus, ProvenSuspension};
 
 mod assertion;
 mod delegation;
+mod login;
 
 pub use assertion::{AgentCall, Assertion, DpopProof};
+pub use login::{LOGIN_BYTES_MAX, LOGIN_FORMAT, LoginText};
 pub use delegation::{DELEGATION_SECONDS_MAX, Delegation};
 
 /// How far two clocks may differ, in seconds.

@@ -22,9 +22,12 @@ use toml::Spanned;
 use crate::domains::LookupSettings;
 
 mod access;
+mod auth;
 mod storage;
 mod webhook;
 
+pub use auth::{AUTH, AuthSettings, TOKEN_SECONDS};
+use auth::RawAuth;
 pub use access::{AccessSettings, AddressRange, PROXIES_MAX};
 pub use storage::StoreSettings;
 use webhook::RawWebhook;
@@ -67,6 +70,8 @@ pub struct Config {
     pub access: AccessSettings,
     /// The HTTP listener that takes events in; off unless the configuration names it.
     pub submit: Listener,
+    /// The HTTP listener at which agents sign in; off unless the configuration names it.
+    pub auth: Option<AuthSettings>,
     /// The private HTTP listener.
     pub admin: Listener,
     /// Bounds on registrations in this node's log.
@@ -441,6 +446,7 @@ struct ConfigFile {
     #[serde(default)]
     admin: RawListener,
     submit: Option<RawListener>,
+    auth: Option<RawAuth>,
     #[serde(default = "spanned_default")]
     admission: Spanned<AdmissionSettings>,
     #[serde(default)]
@@ -712,16 +718,17 @@ impl ConfigText<'_> {
         let (query, none) = (raw.query.listener(), RawListener::default());
         let submit = raw.submit.as_ref().unwrap_or(&none);
         for (setting, listener, of) in [
-            ("query.listen", &query, query.or(QUERY)),
-            ("submit.listen", submit, submit_listener(raw.submit.as_ref())),
-            ("admin.listen", &raw.admin, raw.admin.or(ADMIN)),
+            ("query.listen", query.listen.as_ref(), query.or(QUERY)),
+            ("submit.listen", submit.listen.as_ref(), submit_listener(raw.submit.as_ref())),
+            ("auth.listen", raw.auth.as_ref().and_then(|auth| auth.listen.as_ref()), RawAuth::listener(raw.auth.as_ref())),
+            ("admin.listen", raw.admin.listen.as_ref(), raw.admin.or(ADMIN)),
         ] {
             let here = Taken { tcp: true, at: of.listen, both: true };
             if !of.enabled {
                 continue;
             }
             if let Some((other, _)) = taken.iter().find(|(_, there)| here.clashes(there)) {
-                let at = listener.listen.as_ref().map_or_else(|| self.at(0), |listen| self.of(listen));
+                let at = listener.map_or_else(|| self.at(0), |listen| self.of(listen));
                 let rule = format!("{} is also taken by {other}", of.listen);
                 return Err(ConfigError::Value { at, setting, rule });
             }
@@ -923,7 +930,7 @@ impl ConfigText<'_> {
                 }
             },
         };
-        let webhooks = self.webhooks(&raw)?;
+        let (webhooks, auth) = (self.webhooks(&raw)?, self.auth(&raw)?);
         let (query, access) = raw.query.split();
         Ok(Config {
             data_dir,
@@ -936,6 +943,7 @@ impl ConfigText<'_> {
             query,
             access,
             submit: submit_listener(raw.submit.as_ref()),
+            auth,
             admin: raw.admin.or(ADMIN),
             admission: raw.admission.into_inner(),
             verify: raw.verify,
@@ -1037,6 +1045,7 @@ mod tests {
             "[query]\n",
             "[admin]\n",
             "[admission]\n",
+            "[auth]\n",
             "[scrub]\n",
             "[domains]\n",
             "[storage]\n",
@@ -1052,7 +1061,7 @@ mod tests {
             let section = if table.is_empty() { section } else { section.split("\n[").next().unwrap() };
             // Commented out in the reference: few nodes have a next key.
             let section =
-                &section.replace("# next_node_key =", "next_node_key =").replace("# resolver =", "resolver =");
+                &section.replace("# next_node_key =", "next_node_key =").replace("# token_key =", "token_key =").replace("# resolver =", "resolver =");
             for setting in known {
                 let named = section.lines().any(|line| line.starts_with(&format!("{setting} =")))
                     || section.contains(&format!("\n[{setting}]\n"))

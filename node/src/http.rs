@@ -21,6 +21,7 @@ mod access;
 mod admin;
 mod agent;
 mod answer;
+mod auth;
 mod backup;
 mod client;
 mod consistency;
@@ -63,6 +64,7 @@ mod watch;
 mod webhooks;
 
 pub use access::accessed;
+pub use auth::{SignIn, sign_in};
 pub use error::ApiError;
 pub use events::Desk;
 pub use rates::Rates;

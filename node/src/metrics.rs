@@ -19,6 +19,7 @@ pub struct Metrics {
     registry: Registry,
     accepted: IntCounter,
     refused: IntCounterVec,
+    signed_in: IntCounterVec,
     batch_entries: Histogram,
     batch_seconds: Histogram,
     log_size: IntGaugeVec,
@@ -149,6 +150,11 @@ impl Metrics {
                 "fama_inbox_refused_total",
                 "Submissions refused, by the code that the submitter got. A code that rises fast means a broken or hostile client; overloaded means that this node is too slow.",
                 &["code"],
+            )?,
+            signed_in: make.counters(
+                "fama_sign_in_total",
+                "Requests to the sign-in listener, by what was asked and the code of the answer. A code other than ok that rises fast means a broken or hostile client; not_fresh means that this node issues nothing.",
+                &["what", "code"],
             )?,
             batch_entries: make.histogram(
                 "fama_inbox_batch_entries",
@@ -353,6 +359,11 @@ impl Metrics {
     /// Counts cosignatures given ([`Direction::Out`]) or received.
     pub fn cosignatures(&self, direction: Direction, count: u64) {
         self.cosignatures.with_label_values(&[direction.as_str()]).inc_by(count);
+    }
+
+    /// Counts a request to the sign-in listener by its code, which never comes from outside this program.
+    pub fn signed_in(&self, what: &'static str, code: &str) {
+        self.signed_in.with_label_values(&[what, code]).inc();
     }
 
     /// Counts a submission forwarded to another node; `answered` whatever the answer says.

@@ -16,7 +16,7 @@ use crate::bridge::Bridge;
 use crate::clock::{self, Clock};
 use crate::config::{Config, ConfigError, Listener, LiveSettings, ScrubSettings, StoredManifest, Verify};
 use crate::health;
-use crate::http::{self, App, ServingSlot};
+use crate::http::{self, App, ServingSlot, SignIn};
 use crate::inbox::{self, COMMANDS_MAX, INPUTS_MAX, Inbox, InboxCommand, InboxEnd, InboxInput, Own};
 use crate::network::{self, Network, NetworkConfig, NetworkError, OperatorPeer, peer_id};
 use crate::replay::Fatal;
@@ -89,6 +89,8 @@ pub struct Addresses {
     pub query: Option<std::net::SocketAddr>,
     /// The submit listener; `None` if it is disabled.
     pub submit: Option<std::net::SocketAddr>,
+    /// The sign-in listener; `None` if it is disabled.
+    pub auth: Option<std::net::SocketAddr>,
     /// The admin listener; `None` if it is disabled.
     pub admin: Option<std::net::SocketAddr>,
     /// All peer-to-peer listeners.
@@ -145,7 +147,7 @@ pub async fn run(
     started: impl FnOnce(&Addresses),
 ) -> Result<(), NodeError> {
     let (_unchanged, live) = watch::channel(Arc::new(config.live()));
-    run_with(config, live, stop, started).await
+    Box::pin(run_with(config, live, stop, started)).await
 }
 
 /// As [`run`], with settings that may change while the node runs.
@@ -161,17 +163,19 @@ pub async fn run_with(
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let query = bind("query", &config.query)?;
-    let submit = bind("submit", &config.submit)?;
-    let admin = bind("admin", &config.admin)?;
+    let off = Listener { enabled: false, ..config.admin };
+    let listeners = Listeners {
+        query: bind("query", &config.query)?,
+        submit: bind("submit", &config.submit)?,
+        auth: bind("auth", &config.auth.as_ref().map_or(off, |auth| auth.listener))?,
+        admin: bind("admin", &config.admin)?,
+    };
     let (mut stop, mut started, mut wires) = (pin!(stop), Some(started), None);
     let mut session = [0; 16];
     getrandom::fill(&mut session).map_err(|error| NodeError::System(error.to_string()))?;
     loop {
         // Listeners stay bound, so connections wait during a reload instead of being refused.
-        let listeners =
-            (second_handle(query.as_ref())?, second_handle(submit.as_ref())?, second_handle(admin.as_ref())?);
-        wires = run_once((&config, &live), listeners, wires, session, stop.as_mut(), &mut started).await?;
+        wires = run_once((&config, &live), listeners.second()?, wires, session, stop.as_mut(), &mut started).await?;
         if wires.is_none() {
             return Ok(());
         }
@@ -189,7 +193,7 @@ struct Wires {
 /// Runs until the node has to stop (`None`) or to reload.
 async fn run_once(
     (config, live): (&Config, &watch::Receiver<Arc<LiveSettings>>),
-    (query, submit, admin): (Option<TcpListener>, Option<TcpListener>, Option<TcpListener>),
+    listeners: Listeners<TcpListener>,
     wires: Option<Wires>,
     session: [u8; 16],
     mut stop: Pin<&mut impl Future<Output = ()>>,
@@ -253,7 +257,7 @@ async fn run_once(
     let events = tokio::spawn(bridge.clone().events(events));
 
     let scrub = spawn_scrub(&shared, config.scrub)?;
-    let addresses = addresses((&query, &submit, &admin), &network);
+    let addresses = addresses(&listeners, &network);
     let slot = Arc::default();
     let app = Arc::new(app(&shared, config, &slot, addresses.submit));
     let quick = (config.verify == Verify::Certified).then(|| {
@@ -270,17 +274,21 @@ async fn run_once(
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let webhooks = Arc::<http::Webhooks>::default();
     tokio::spawn(http::run_webhooks(Arc::clone(&app), Arc::clone(&webhooks), live.clone(), stopped.clone()));
+    let signs_in = sign_in(config, &app)?;
+    let signs_in = signs_in.map(|signs_in| http::sign_in(signs_in, http::Rates::new(live.clone()))).unwrap_or_default();
     let asked = http::query(Arc::clone(&app), Some((http::Rates::new(live.clone()), stopped.clone())));
     let servers = [
-        serve(("query", cores), query, http::accessed(asked, live.clone()), &stopped)?,
-        serve(("submit", cores), submit, http::accessed(http::submit(desk), live.clone()), &stopped)?,
-        serve(("admin", 1), admin, http::admin(app, inputs.clone(), webhooks), &stopped)?,
+        serve(("query", cores), listeners.query, http::accessed(asked, live.clone()), &stopped)?,
+        serve(("submit", cores), listeners.submit, http::accessed(http::submit(desk), live.clone()), &stopped)?,
+        serve(("auth", cores), listeners.auth, http::accessed(signs_in, live.clone()), &stopped)?,
+        serve(("admin", 1), listeners.admin, http::admin(app, inputs.clone(), webhooks), &stopped)?,
     ];
     let operator = config.operator.as_ref().map_or("none", |operator| operator.as_str());
     let shown = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "off".to_owned(), |at| at.to_string());
     let p2p = addresses.p2p.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let (query, submit, admin) = (shown(addresses.query), shown(addresses.submit), shown(addresses.admin));
-    tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator, query, submit, admin, p2p, "node is up");
+    let (query, submit) = (shown(addresses.query), shown(addresses.submit));
+    let (auth, admin) = (shown(addresses.auth), shown(addresses.admin));
+    tracing::info!(federation = %shared.manifest.federation(), version = shared.manifest.version(), operator, query, submit, auth, admin, p2p, "node is up");
     if let Some(started) = started.take() {
         started(&addresses);
     }
@@ -469,12 +477,42 @@ fn second_handle(listener: Option<&std::net::TcpListener>) -> Result<Option<TcpL
     listener.map(clone).transpose().map_err(|error| NodeError::System(error.to_string()))
 }
 
-fn addresses(
-    (query, submit, admin): (&Option<TcpListener>, &Option<TcpListener>, &Option<TcpListener>),
-    network: &Network,
-) -> Addresses {
+/// The HTTP listeners; `None` for one that is disabled.
+struct Listeners<L> {
+    query: Option<L>,
+    submit: Option<L>,
+    auth: Option<L>,
+    admin: Option<L>,
+}
+
+impl Listeners<std::net::TcpListener> {
+    /// Handles to listeners that stay bound.
+    fn second(&self) -> Result<Listeners<TcpListener>, NodeError> {
+        Ok(Listeners {
+            query: second_handle(self.query.as_ref())?,
+            submit: second_handle(self.submit.as_ref())?,
+            auth: second_handle(self.auth.as_ref())?,
+            admin: second_handle(self.admin.as_ref())?,
+        })
+    }
+}
+
+fn addresses(listeners: &Listeners<TcpListener>, network: &Network) -> Addresses {
     let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    Addresses { query: of(query), submit: of(submit), admin: of(admin), p2p: network.listeners() }
+    Addresses {
+        query: of(&listeners.query),
+        submit: of(&listeners.submit),
+        auth: of(&listeners.auth),
+        admin: of(&listeners.admin),
+        p2p: network.listeners(),
+    }
+}
+
+/// What the sign-in listener needs; `None` if it is disabled.
+fn sign_in(config: &Config, app: &Arc<App>) -> Result<Option<Arc<SignIn>>, NodeError> {
+    let Some(auth) = &config.auth else { return Ok(None) };
+    let key = auth.token_key.ed25519().ok_or_else(|| NodeError::System("a token key is Ed25519".to_owned()))?;
+    Ok(Some(SignIn::new(Arc::clone(app), key.clone(), auth.token_seconds)?))
 }
 
 /// Serves on a runtime of its own, with the given name and number of threads; `None` if the listener is disabled.

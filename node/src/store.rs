@@ -91,6 +91,7 @@ mod state_sync;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod used;
 mod webhooks;
 mod write;
 
@@ -101,6 +102,7 @@ pub use rollback::{DroppedEntry, Rollback, RollbackStep, RolledBack};
 pub use scores::{ScoreProgress, ScoreStep};
 pub use scrub::{ScrubCursor, TreeCursor};
 pub use state_sync::Part;
+pub use used::UsedKey;
 pub use webhooks::{DEAD_MAX, DeadLetter, WebhookCursor};
 
 use crate::config::StoreSettings;
@@ -114,7 +116,7 @@ pub const REPAIR_ENDINGS: [&str; 2] = [".rebuilt", ".damaged-"];
 /// How long a stopping node waits for requests that still read its database.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Version of the layout above. A node opens no other version.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// Why a store operation failed. After any failed write the node stops: only reopening the store shows
 /// what was written.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::{Action, Event, Method, Nonce, RevokeReason};
 use fama_ledger::id::{Domain, EventId};
-use fama_ledger::manifest::{Genesis, LogId, Manifest, Operator, Policy};
+use fama_ledger::manifest::{Endpoints, Genesis, LogId, Manifest, Operator, Policy};
 use fama_ledger::note::{Note, note_hash};
 use fama_ledger::profile::{ProfileProof, Required};
 use fama_ledger::proof::TlogProof;
@@ -44,6 +44,7 @@ pub(crate) struct LocalNode {
     pub(crate) query: SocketAddr,
     /// Port 0 where it is off.
     pub(crate) submit: SocketAddr,
+    pub(crate) auth: SocketAddr,
     pub(crate) admin: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
@@ -115,10 +116,16 @@ impl LocalFederation {
     /// One operator per port: the same ports give the same federation.
     pub(crate) fn at(ports: Vec<u16>) -> Self {
         let policy = Policy { batch_ms: 20, ..Policy::recommended(ports.len()) };
-        Self::with(ports, policy)
+        Self::with(ports, policy, |_| Endpoints::default())
     }
 
-    fn with(ports: Vec<u16>, policy: Policy) -> Self {
+    /// `n` operators, none of them running yet, with what the manifest says of each one's HTTP addresses and token keys.
+    pub(crate) fn with_endpoints(n: u8, endpoints: impl Fn(u8) -> Endpoints) -> Self {
+        let policy = Policy { batch_ms: 20, ..Policy::recommended(n.into()) };
+        Self::with(free_ports(n.into()), policy, endpoints)
+    }
+
+    fn with(ports: Vec<u16>, policy: Policy, endpoints: impl Fn(u8) -> Endpoints) -> Self {
         let n = u8::try_from(ports.len()).unwrap();
         let operators = (0..n).map(|i| Operator {
             name: domain(DOMAINS[usize::from(i)]),
@@ -127,7 +134,7 @@ impl LocalFederation {
             generation: 1,
             begins: fama_ledger::time::Millis::FIRST,
             addresses: addresses(ports[usize::from(i)]),
-            endpoints: fama_ledger::manifest::Endpoints::default(),
+            endpoints: endpoints(i),
         });
         let text = Genesis { name: "test".into(), policy, operators: operators.collect() }.text().unwrap();
         let signatures = (0..n).map(|i| sign(&text, DOMAINS[usize::from(i)], governance_key(i).ed25519().unwrap()));
@@ -168,6 +175,7 @@ impl LocalFederation {
             query: loopback(),
             access: AccessSettings::default(),
             submit: Listener { enabled: false, ..loopback() },
+            auth: None,
             admin: loopback(),
             admission: AdmissionSettings::default(),
             verify: Verify::default(),
@@ -353,8 +361,8 @@ async fn launch(config: Config) -> Result<LocalNode, NodeError> {
     let mut task = tokio::spawn(async move {
         let off = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let tell = |addresses: &Addresses| {
-            let Addresses { query, submit, admin, .. } = addresses;
-            told.send((query.unwrap(), submit.unwrap_or(off), admin.unwrap())).unwrap();
+            let Addresses { query, submit, auth, admin, .. } = addresses;
+            told.send((query.unwrap(), submit.unwrap_or(off), auth.unwrap_or(off), admin.unwrap())).unwrap();
         };
         let ended = node::run(config, stop_told, tell).await;
         if let Some(error) = ended.as_ref().err().filter(|error| error.code() != "address_in_use") {
@@ -363,7 +371,7 @@ async fn launch(config: Config) -> Result<LocalNode, NodeError> {
         ended
     });
     tokio::select! {
-        Ok((query, submit, admin)) = addresses => Ok(LocalNode { query, submit, admin, stop, task }),
+        Ok((query, submit, auth, admin)) = addresses => Ok(LocalNode { query, submit, auth, admin, stop, task }),
         ended = &mut task => Err(ended.unwrap().unwrap_err()),
     }
 }
@@ -588,7 +596,7 @@ fn an_operator_that_may_not_write_yet_has_another_one_claim() {
 fn a_revocation_that_its_home_refuses_is_claimed_elsewhere() {
     multi(async {
         let policy = Policy { batch_ms: 20, daily_bytes: 14_000, ..Policy::recommended(4) };
-        let mut net = LocalFederation::with(free_ports(4), policy);
+        let mut net = LocalFederation::with(free_ports(4), policy, |_| Endpoints::default());
         net.start_all().await;
         let keys: Vec<SecretKey> = (20..60).map(secret).collect();
         let (busy, registration) = net.register(0, "busy", &keys[30]);

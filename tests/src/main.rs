@@ -55,6 +55,7 @@ mod proxies;
 mod quick;
 mod ratings;
 mod redaction;
+mod sign_in;
 mod submit;
 mod upgrade;
 

@@ -170,6 +170,7 @@ fn checked(path: &Path, config: &Config, terminal: &mut Terminal<'_>) -> Result<
         "data_dir": config.data_dir.display().to_string(), "verify": config.verify.as_str(), "network": listen,
         "query": config.query.enabled.then(|| config.query.listen.to_string()),
         "submit": config.submit.enabled.then(|| config.submit.listen.to_string()),
+        "auth": config.auth.as_ref().map(|auth| auth.listener.listen.to_string()),
         "admin": config.admin.enabled.then(|| config.admin.listen.to_string()),
         "memory_bytes": memory(config), "warnings": warnings,
     });
@@ -183,6 +184,7 @@ fn checked(path: &Path, config: &Config, terminal: &mut Terminal<'_>) -> Result<
         ("network", listen.join("\n")),
         ("query", http(config.query)),
         ("submit", http(config.submit)),
+        ("auth", config.auth.as_ref().map_or_else(|| "off".to_owned(), |auth| http(auth.listener))),
         ("admin", http(config.admin)),
         ("memory", format!("{} MB", memory(config) / 1_000_000)),
     ];

@@ -100,6 +100,21 @@ impl ApiError {
         }
     }
 
+    /// The HTTP status.
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The message for a person.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// After how many seconds a retry may succeed.
+    pub(super) const fn seconds(&self) -> Option<u32> {
+        self.retry_after
+    }
+
     /// Stable snake_case code.
     #[must_use]
     pub fn code(&self) -> &str {

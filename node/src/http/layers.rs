@@ -15,6 +15,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::normalize_path::NormalizePath;
 
+use super::auth::OauthAnswer;
 use super::error::PROBLEM;
 use super::rates::{self, Rates};
 use super::serve::Turn;
@@ -211,7 +212,8 @@ fn as_problem(response: Response) -> Response {
     let status = response.status();
     let problem =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == PROBLEM.as_bytes());
-    if problem || !(status.is_client_error() || status.is_server_error()) {
+    let oauth = response.extensions().get::<OauthAnswer>().is_some();
+    if problem || oauth || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let mut ours = ApiError::of_status(status).into_response();

@@ -30,10 +30,11 @@ pub(super) enum Family {
     Search,
     Webhooks,
     Scores,
+    Used,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Meta,
         Self::Logs,
         Self::Entries,
@@ -51,6 +52,7 @@ impl Family {
         Self::Search,
         Self::Webhooks,
         Self::Scores,
+        Self::Used,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -72,6 +74,7 @@ impl Family {
             Self::Search => "search",
             Self::Webhooks => "webhooks",
             Self::Scores => "scores",
+            Self::Used => "used",
         }
     }
 }
@@ -220,6 +223,10 @@ pub(super) fn marks() -> Vec<u8> {
 
 pub(super) fn mark(provider: &IdentityId) -> Vec<u8> {
     [marks().as_slice(), &provider.0].concat()
+}
+
+pub(super) fn used(key: &super::UsedKey) -> Vec<u8> {
+    key.to_vec()
 }
 
 /// A webhook's name has no zero byte.

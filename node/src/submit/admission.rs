@@ -24,7 +24,7 @@ const SOURCES_MAX: usize = 65_536;
 
 /// Counts events by source. Each source has its own window, which starts with its first event.
 #[derive(Debug)]
-struct Windows<K> {
+pub(crate) struct Windows<K> {
     length: Duration,
     open: Mutex<BTreeMap<K, (Instant, u32)>>,
 }
@@ -117,11 +117,11 @@ impl Admission {
 }
 
 impl<K: Ord> Windows<K> {
-    const fn new(length: Duration) -> Self {
+    pub(crate) const fn new(length: Duration) -> Self {
         Self { length, open: Mutex::new(BTreeMap::new()) }
     }
 
-    fn count(&self, source: K, max: u32) -> Result<(), Refusal> {
+    pub(crate) fn count(&self, source: K, max: u32) -> Result<(), Refusal> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if open.len() >= SOURCES_MAX && !open.contains_key(&source) {

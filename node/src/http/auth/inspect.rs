@@ -1,0 +1,134 @@
+//! Says whether a token holds now, and ends one.
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use fama_ledger::id::did;
+use fama_ledger::token::{AccessToken, scope_text};
+use serde_json::{Value, json};
+
+use super::{AuthError, FormBody, Parameters, SignIn, oauth, run};
+use crate::clock;
+use crate::http::layers::Place;
+use crate::http::moment::Moment;
+use crate::http::{ApiError, App};
+
+pub(in crate::http) async fn introspect(
+    State(shared): State<Arc<SignIn>>,
+    place: Place,
+    form: FormBody,
+) -> Result<Response, AuthError> {
+    let parameters = Parameters::read(form)?;
+    let answer = run(place, shared, move |shared, app| {
+        let result = introspected(shared, app, &parameters);
+        shared.tell("introspect", result)
+    });
+    answer.await.map(oauth)
+}
+
+fn introspected(shared: &SignIn, app: &App, parameters: &Parameters) -> Result<Value, AuthError> {
+    let moment = shared.moment(app)?;
+    let caller = shared.authenticate(&moment, parameters)?;
+    let (token, now) = (parameters.needed("token")?, clock::now().0 / 1_000);
+    let Some(token) = read(shared, token, now)? else { return Ok(inactive()) };
+    // Its client, or the service that it is for; whoever else has it learns nothing about it.
+    let own = caller.did();
+    if token.identity != caller.found.id && token.service != own && token.audience != own {
+        return Ok(inactive());
+    }
+    state(shared, &moment, &token, now)
+}
+
+/// The token, if it is one of this issuer that has not ended.
+fn read(shared: &SignIn, text: &str, now: u64) -> Result<Option<AccessToken>, AuthError> {
+    let (operator, _) = shared.operator()?;
+    Ok(AccessToken::of_issuer(text, operator, shared.app.shared.manifest.federation(), now).ok())
+}
+
+fn inactive() -> Value {
+    json!({"active": false})
+}
+
+/// What the ledger says of a token at this moment.
+pub(super) fn state(
+    shared: &SignIn,
+    moment: &Moment<'_>,
+    token: &AccessToken,
+    now: u64,
+) -> Result<Value, AuthError> {
+    let holds = holds(shared, moment, token, now)?;
+    if !holds {
+        return Ok(inactive());
+    }
+    let mut answer = json!({
+        "active": true, "iss": token.issuer, "sub": token.subject, "client_id": token.client_id, "aud": token.audience,
+        "scope": scope_text(&token.scopes), "iat": token.issued_at, "exp": token.expires, "jti": token.id,
+        "token_type": if token.key_thumbprint.is_some() { "DPoP" } else { "Bearer" },
+        "fama": {"identity": token.identity.to_string(), "service": token.service, "key_version": token.key_version,
+            "karma": token.karma},
+    });
+    if let Some(thumbprint) = &token.key_thumbprint {
+        answer["cnf"] = json!({"jkt": thumbprint});
+    }
+    if let Some(process) = &token.process {
+        answer["act"] = json!({"iss": token.subject, "sub": process});
+    }
+    Ok(answer)
+}
+
+fn holds(shared: &SignIn, moment: &Moment<'_>, token: &AccessToken, now: u64) -> Result<bool, AuthError> {
+    if shared.used.is_used(("revoked", token.identity), &token.id, now) {
+        return Ok(false);
+    }
+    let join = moment.join();
+    let Some(found) = join.identity(token.identity).map_err(ApiError::from)? else { return Ok(false) };
+    let key = join.key_status(&found).map_err(ApiError::from)?;
+    let mine = did(&found.home, &found.id) == token.subject;
+    if !mine || key.version != token.key_version || key.is_revoked() {
+        return Ok(false);
+    }
+    if shared.refuse_suspended(moment, found.id).is_err() {
+        return Ok(false);
+    }
+    let service = match moment.find(&token.service) {
+        Ok(service) => service,
+        Err(error) if error.code() == "unknown_agent" => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    if join.key_status(&service).map_err(ApiError::from)?.is_revoked()
+        || join.is_suspended(service.id).map_err(ApiError::from)?
+    {
+        return Ok(false);
+    }
+    for scope in &token.scopes {
+        let grant = join.grant(&service, found.id, scope).map_err(ApiError::from)?;
+        if !grant.is_some_and(|grant| grant.is_good(clock::now())) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+pub(in crate::http) async fn revoke(
+    State(shared): State<Arc<SignIn>>,
+    place: Place,
+    form: FormBody,
+) -> Result<Response, AuthError> {
+    let parameters = Parameters::read(form)?;
+    let done = run(place, shared, move |shared, app| {
+        let result = revoked(shared, app, &parameters);
+        shared.tell("revoke", result)
+    });
+    done.await.map(|()| oauth(json!({})))
+}
+
+fn revoked(shared: &SignIn, app: &App, parameters: &Parameters) -> Result<(), AuthError> {
+    let moment = shared.moment(app)?;
+    let caller = shared.authenticate(&moment, parameters)?;
+    let (token, now) = (parameters.needed("token")?, clock::now().0 / 1_000);
+    // A token that is none, or not the caller's, is no error (RFC 7009, section 2.2): it is not valid for the caller.
+    let Some(token) = read(shared, token, now)?.filter(|token| token.identity == caller.found.id) else { return Ok(()) };
+    shared.use_once(("revoked", token.identity), &token.id, token.expires, now)?;
+    tracing::info!(agent = %token.client_id, token = %token.id, "a token was revoked");
+    Ok(())
+}
