@@ -7,6 +7,7 @@ pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod check_login;
 pub(crate) mod completions;
+pub(crate) mod delegate;
 pub(crate) mod demo;
 pub(crate) mod dismiss;
 pub(crate) mod event;
@@ -17,6 +18,7 @@ pub(crate) mod grants;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod leaderboard;
+pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod mcp;
 pub(crate) mod node;
@@ -35,6 +37,7 @@ pub(crate) mod status;
 pub(crate) mod submission;
 pub(crate) mod submit;
 pub(crate) mod suspend;
+pub(crate) mod token;
 pub(crate) mod top;
 pub(crate) mod ungrant;
 pub(crate) mod unsuspend;
@@ -137,6 +140,12 @@ commands! {
     Top(top),
     /// Tell others what happens, over HTTP
     Webhook(webhook),
+    /// Get a token for a service: sign what an issuer asks to be signed
+    Login(login),
+    /// Get a token with an assertion, also as a process; check a token offline
+    Token(token),
+    /// Let a process with a key of its own act for an identity, for some hours
+    Delegate(delegate),
     /// Sign an MLAuth-style request, to log in somewhere
     Sign(sign),
     /// Check an MLAuth-style request

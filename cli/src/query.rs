@@ -101,6 +101,14 @@ impl Query {
         self.read(self.agent()?.post(self.url(path)).send_json(body))
     }
 
+    /// Posts a form, as OAuth has it.
+    ///
+    /// # Errors
+    /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
+    pub(crate) fn post_form(&self, path: &[&str], pairs: &[(&str, &str)]) -> Result<Value, Failure> {
+        self.read(self.agent()?.post(self.url(path)).send_form(pairs.iter().copied()))
+    }
+
     /// Posts a text.
     ///
     /// # Errors
@@ -150,8 +158,10 @@ impl Query {
             return value.map_err(|_| self.stranger(&format!("status {status}, but no JSON")));
         }
         let value = value.unwrap_or_default();
-        match (value["code"].as_str(), value["error"].as_str()) {
-            (Some(code), Some(error)) => Err(Failure::new(code, error)),
+        // OAuth's `error` is a word, with a sentence beside it.
+        let message = value["error_description"].as_str().or(value["error"].as_str());
+        match (value["code"].as_str(), message) {
+            (Some(code), Some(message)) => Err(Failure::new(code, message)),
             _ => Err(self.stranger(&format!("status {status}"))),
         }
     }

@@ -9,7 +9,9 @@ use crate::store::{Store, StoreError, UsedKey};
 /// Most that is remembered. Full, nothing more is accepted; nothing is forgotten early.
 const USED_MAX: usize = 400_000;
 /// How much one identity may have of it: an identity's own rate is below.
-const USED_OF_ONE_MAX: u32 = 2_000;
+const USED_OF_ONE_MAX: usize = 2_000;
+/// One identity may have this part of what is left: however many flood, there is room for one who does not.
+const SHARE: usize = 64;
 /// How many that have ended are forgotten with each that is new.
 const FORGET_MAX: usize = 8;
 
@@ -44,6 +46,12 @@ impl Memory {
         if let Some(by) = by {
             *self.of_one.entry(by).or_default() += 1;
         }
+    }
+
+    /// Whether one more of this identity may be remembered.
+    fn has_room(&self, by: IdentityId) -> bool {
+        let left = USED_MAX.saturating_sub(self.ends.len());
+        self.of_one.get(&by).map_or(0, |count| *count as usize) < (left / SHARE).min(USED_OF_ONE_MAX)
     }
 
     /// Forgets some that have ended.
@@ -92,7 +100,7 @@ impl UsedOnce {
             if memory.ends.contains_key(&key) {
                 return Ok(Use::Again);
             }
-            if memory.ends.len() >= USED_MAX || memory.of_one.get(&by).is_some_and(|count| *count >= USED_OF_ONE_MAX) {
+            if !memory.has_room(by) {
                 return Ok(Use::Full);
             }
             memory.add(key, ends, Some(by));
@@ -154,5 +162,20 @@ mod tests {
         assert_eq!(used.once(("jti", one), "more", 100, 50).unwrap(), Use::Full);
         assert_eq!(used.once(("jti", two), "more", 100, 50).unwrap(), Use::First);
         assert_eq!(used.once(("jti", one), "more", 300, 100).unwrap(), Use::First, "there is room again");
+    }
+
+    #[test]
+    fn many_identities_do_not_use_it_up() {
+        let (mut memory, name) = (Memory::default(), |i: u32| EventId(*blake3::hash(&i.to_be_bytes()).as_bytes()));
+        for i in 0..5_000 {
+            for n in 0..USED_OF_ONE_MAX {
+                if !memory.has_room(name(i)) {
+                    break;
+                }
+                memory.add(key("jti", &name(i), &n.to_string()), 100, Some(name(i)));
+            }
+        }
+        assert!(memory.ends.len() > USED_MAX * 9 / 10);
+        assert!((0..100).all(|i| memory.has_room(name(10_000 + i))));
     }
 }
