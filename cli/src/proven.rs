@@ -209,7 +209,8 @@ fn suspended_json((operator, standing): &(Domain, Suspended)) -> Value {
 }
 
 fn granted_json(granted: &ProvenGrants) -> Value {
-    let grant = |grant: &Grant| json!({"scope": grant.scope.as_str(), "expires": grant.expires.map(|at| at.to_string())});
+    let grant =
+        |grant: &Grant| json!({"scope": grant.scope.as_str(), "expires": grant.expires.map(|at| at.to_string())});
     let issuer = granted.found.as_ref();
     json!({
         "issuer": granted.issuer.to_string(), "home": issuer.map(|issuer| issuer.home.as_str()),
@@ -259,9 +260,7 @@ fn absent(proven: &Proven) -> String {
         Agent::Handle(Handle { name, home }) if proven.manifest.homes().contains_key(home) => {
             format!("nobody in {home} has the name {name}")
         }
-        Agent::Handle(Handle { home, .. }) | Agent::Did(home, _)
-            if !proven.manifest.homes().contains_key(home) =>
-        {
+        Agent::Handle(Handle { home, .. }) | Agent::Did(home, _) if !proven.manifest.homes().contains_key(home) => {
             format!("the federation has no home {home}")
         }
         Agent::Did(home, _) => format!("nobody in {home} has such an id"),
@@ -295,9 +294,10 @@ fn agent_lines(profile: &Profile) -> Vec<(&'static str, String)> {
 }
 
 fn suspension_lines(profile: &Profile) -> Vec<(&'static str, String)> {
-    let by = profile.suspended_by.iter().map(|(operator, standing)| {
-        format!("by {operator} since {}: {}", standing.since, standing.reason.as_str())
-    });
+    let by = profile
+        .suspended_by
+        .iter()
+        .map(|(operator, standing)| format!("by {operator} since {}: {}", standing.since, standing.reason.as_str()));
     let by = by.collect::<Vec<_>>().join("\n");
     match profile.suspension {
         ProvenSuspension::None if by.is_empty() => Vec::new(),
@@ -318,7 +318,12 @@ fn granted_lines(granted: &ProvenGrants) -> Vec<(&'static str, String)> {
     };
     let mut lines = vec![("granted", by)];
     lines.extend(granted.grants.iter().map(|grant| {
-        ("", grant.expires.map_or_else(|| grant.scope.to_string(), |expires| format!("{}, until {expires}", grant.scope)))
+        (
+            "",
+            grant
+                .expires
+                .map_or_else(|| grant.scope.to_string(), |expires| format!("{}, until {expires}", grant.scope)),
+        )
     }));
     if granted.grants.is_empty() && granted.found.is_some() {
         lines.push(("", "nothing".to_owned()));

@@ -121,12 +121,7 @@ impl Query {
     ///
     /// # Errors
     /// The error that the node answered, `no_node` for an answer that no node gives, `unreachable`.
-    pub(crate) fn get_text(
-        &self,
-        path: &[&str],
-        parameters: &[(&str, String)],
-        max: usize,
-    ) -> Result<String, Failure> {
+    pub(crate) fn get_text(&self, path: &[&str], parameters: &[(&str, String)], max: usize) -> Result<String, Failure> {
         self.of_first(|one| one.text_at(path, parameters, max))
     }
 

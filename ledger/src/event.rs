@@ -180,7 +180,11 @@ impl FromStr for Scope {
     fn from_str(text: &str) -> Result<Self, WordError> {
         let token = |c: u8| matches!(c, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         let ok = (1..=limits::SCOPE_BYTES_MAX).contains(&text.len()) && text.bytes().all(token);
-        if ok { Ok(Self(text.to_owned())) } else { Err(WordError("want 1 to 64 visible characters of ASCII, no \" and no \\")) }
+        if ok {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(WordError("want 1 to 64 visible characters of ASCII, no \" and no \\"))
+        }
     }
 }
 
@@ -604,9 +608,7 @@ fn read_action(fields: &mut Fields<'_>, kind: Kind) -> Result<Action, TextError>
             identity: fields.parse("identity")?,
             reason: fields.parse("reason")?,
         },
-        Kind::Resume => {
-            Action::Resume { operator: fields.parse("operator")?, identity: fields.parse("identity")? }
-        }
+        Kind::Resume => Action::Resume { operator: fields.parse("operator")?, identity: fields.parse("identity")? },
     })
 }
 

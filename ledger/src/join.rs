@@ -12,8 +12,8 @@ use crate::limits;
 use crate::log::Head;
 use crate::manifest::{LogId, Manifest};
 use crate::rows::{
-    self, Attested, Claim, DayRow, Grant, Identity, Interval, KeyVersion, MapId, MapName, NameOwner, Provider, RowError,
-    Rows, Statement, StoredRows, Suspended, Suspension, Tally, prefix, text_key,
+    self, Attested, Claim, DayRow, Grant, Identity, Interval, KeyVersion, MapId, MapName, NameOwner, Provider,
+    RowError, Rows, Statement, StoredRows, Suspended, Suspension, Tally, prefix, text_key,
 };
 use crate::time::{Day, Millis};
 

@@ -245,8 +245,8 @@ impl Jws {
         let (header, claims) = input.split_once('.').ok_or(JoseError::Form("want three parts"))?;
         let decode = |part: &str| Base64UrlUnpadded::decode_vec(part).map_err(|_| JoseError::Form("not base64url"));
         let object = |part: &str| {
-            let StrictObject(object) =
-                serde_json::from_slice(&decode(part)?).map_err(|_| JoseError::Form("not a JSON object, a member twice, or a fraction"))?;
+            let StrictObject(object) = serde_json::from_slice(&decode(part)?)
+                .map_err(|_| JoseError::Form("not a JSON object, a member twice, or a fraction"))?;
             Ok(object)
         };
         let mut header: Map<String, Value> = object(header)?;

@@ -608,11 +608,7 @@ impl Manifest {
     #[must_use]
     pub fn log_for(&self, action: &Action) -> Option<LogId> {
         let place = action.place();
-        if action.is_statement() {
-            self.operator(place).map(Operator::log)
-        } else {
-            self.homes.get(place).cloned()
-        }
+        if action.is_statement() { self.operator(place).map(Operator::log) } else { self.homes.get(place).cloned() }
     }
 
     /// How many operators of this version must cosign a head to certify it.

@@ -53,8 +53,8 @@ use core::str::FromStr;
 use crate::adoption::AdoptionError;
 use crate::checkpoint::CheckpointError;
 use crate::codec::CodecError;
-use crate::id::{Domain, FederationId, Handle, Hex, IdentityId, from_hex};
 use crate::event::Scope;
+use crate::id::{Domain, FederationId, Handle, Hex, IdentityId, from_hex};
 use crate::join::{Join, Karma, KeyStatus, LocatedIdentity, Revoked};
 use crate::log;
 use crate::manifest::{LogId, Manifest, ManifestError, Operator};
@@ -624,11 +624,7 @@ fn proven_status(manifest: &Manifest, revoked: Option<Revoked>, left_out: &BTree
     }
 }
 
-fn proven_suspension(
-    manifest: &Manifest,
-    by: &[(Domain, Suspended)],
-    left_out: &BTreeSet<MapId>,
-) -> ProvenSuspension {
+fn proven_suspension(manifest: &Manifest, by: &[(Domain, Suspended)], left_out: &BTreeSet<MapId>) -> ProvenSuspension {
     let is_shown = |operator: &Domain| by.iter().any(|(shown, _)| shown == operator);
     let may = |operator: &&Operator| {
         left_out.contains(&MapName::statements(&operator.name).id()) && !is_shown(&operator.name)

@@ -42,8 +42,8 @@ mod delegation;
 mod login;
 
 pub use assertion::{AgentCall, Assertion, DpopProof};
-pub use login::{LOGIN_BYTES_MAX, LOGIN_FORMAT, LoginText};
 pub use delegation::{DELEGATION_SECONDS_MAX, Delegation};
+pub use login::{LOGIN_BYTES_MAX, LOGIN_FORMAT, LoginText};
 
 /// How far two clocks may differ, in seconds.
 pub const SKEW_SECONDS: u64 = 30;

@@ -26,9 +26,9 @@ mod auth;
 mod storage;
 mod webhook;
 
-pub use auth::{AUTH, AuthSettings, TOKEN_SECONDS};
-use auth::RawAuth;
 pub use access::{AccessSettings, AddressRange, PROXIES_MAX};
+use auth::RawAuth;
+pub use auth::{AUTH, AuthSettings, TOKEN_SECONDS};
 pub use storage::StoreSettings;
 use webhook::RawWebhook;
 pub use webhook::{SECRET_PREFIX, WEBHOOKS_MAX, Webhook, WebhookSecret};
@@ -720,7 +720,11 @@ impl ConfigText<'_> {
         for (setting, listener, of) in [
             ("query.listen", query.listen.as_ref(), query.or(QUERY)),
             ("submit.listen", submit.listen.as_ref(), submit_listener(raw.submit.as_ref())),
-            ("auth.listen", raw.auth.as_ref().and_then(|auth| auth.listen.as_ref()), RawAuth::listener(raw.auth.as_ref())),
+            (
+                "auth.listen",
+                raw.auth.as_ref().and_then(|auth| auth.listen.as_ref()),
+                RawAuth::listener(raw.auth.as_ref()),
+            ),
             ("admin.listen", raw.admin.listen.as_ref(), raw.admin.or(ADMIN)),
         ] {
             let here = Taken { tcp: true, at: of.listen, both: true };
@@ -1060,8 +1064,10 @@ mod tests {
             let section = text.split_once(table).unwrap().1;
             let section = if table.is_empty() { section } else { section.split("\n[").next().unwrap() };
             // Commented out in the reference: few nodes have a next key.
-            let section =
-                &section.replace("# next_node_key =", "next_node_key =").replace("# token_key =", "token_key =").replace("# resolver =", "resolver =");
+            let section = &section
+                .replace("# next_node_key =", "next_node_key =")
+                .replace("# token_key =", "token_key =")
+                .replace("# resolver =", "resolver =");
             for setting in known {
                 let named = section.lines().any(|line| line.starts_with(&format!("{setting} =")))
                     || section.contains(&format!("\n[{setting}]\n"))

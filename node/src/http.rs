@@ -385,7 +385,10 @@ fn others(api: QueryApi) -> QueryApi {
         .get(
             "/api/federation/issuers/{operator}/jwks.json",
             federation::jwks,
-            Doc::bytes(&["application/jwk-set+json"], "One operator's token keys, so that its tokens are checked while it is down"),
+            Doc::bytes(
+                &["application/jwk-set+json"],
+                "One operator's token keys, so that its tokens are checked while it is down",
+            ),
         )
         .get(
             "/api/federation/consistency",

@@ -63,7 +63,8 @@ fn identities(replica: &MemoryReplica<'_>) -> Value {
     let (join, mut found) = (replica.join(), Vec::new());
     join.each_identity(|one| found.push(one)).unwrap();
     found.sort_by_key(|one| one.id);
-    let suspended = |(operator, of): &(Domain, Suspended)| json!([operator.as_str(), of.reason.as_str(), of.since.to_string()]);
+    let suspended =
+        |(operator, of): &(Domain, Suspended)| json!([operator.as_str(), of.reason.as_str(), of.since.to_string()]);
     let grant = |(subject, of): &(IdentityId, Grant)| {
         json!([subject.to_string(), of.scope.as_str(), of.expires.map(|expires| expires.to_string())])
     };

@@ -299,7 +299,8 @@ fn grants_and_suspensions_are_proven() {
     world.say(2, suspension(2, service), 202);
     assert!(!may(&shown(&world), "read", START));
     world.revoke(3, service, (1, 4));
-    let revoked = found(read(&prove(&manifest, &world.replica, &service.to_string()).unwrap().to_string(), &manifest).unwrap());
+    let revoked =
+        found(read(&prove(&manifest, &world.replica, &service.to_string()).unwrap().to_string(), &manifest).unwrap());
     assert!(matches!(revoked.status, ProvenStatus::Revoked(_)));
     let operator = domain(DOMAINS[2]);
     let later = event(manifest.federation(), Action::Resume { operator, identity: service }, START.plus(1), 999);

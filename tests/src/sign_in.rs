@@ -63,7 +63,8 @@ async fn world() -> World {
     for i in [0, 2] {
         let (operator, name) = (domain(DOMAINS[i]), "payments".parse().unwrap());
         let site = domain("payments.example");
-        let admit = Action::Admit { operator, provider: service, service: name, domain: site, method: Method::Dns, from: 0 };
+        let admit =
+            Action::Admit { operator, provider: service, service: name, domain: site, method: Method::Dns, from: 0 };
         let admit = signed(net.event(admit), &node_key(u8::try_from(i).unwrap()));
         net.accepted(i, admit).await;
     }
@@ -210,11 +211,16 @@ fn a_token_says_what_the_ledger_says() {
         assert_eq!(metadata["issuer"], issuer(0));
         assert_eq!(metadata["token_endpoint"], format!("{}/oauth/token", issuer(0)));
         let keys = get(world.auth(0), "/.well-known/jwks.json").await;
-        let shown = get(world.net.nodes[3].as_ref().unwrap().query, "/api/federation/issuers/alpha.example/jwks.json").await;
+        let shown =
+            get(world.net.nodes[3].as_ref().unwrap().query, "/api/federation/issuers/alpha.example/jwks.json").await;
         assert_eq!(keys, shown, "any node shows an issuer's keys");
 
         let (status, answer) = world.token(0, &[]).await;
-        assert_eq!((status, &answer["token_type"], &answer["scope"]), (200, &json!("Bearer"), &json!("pay read")), "{answer}");
+        assert_eq!(
+            (status, &answer["token_type"], &answer["scope"]),
+            (200, &json!("Bearer"), &json!("pay read")),
+            "{answer}"
+        );
         assert!(answer["expires_in"].as_u64().unwrap() <= 300);
         let text = answer["access_token"].as_str().unwrap();
         let token = world.check(0, text);
@@ -223,7 +229,8 @@ fn a_token_says_what_the_ledger_says() {
         assert_eq!((token.key_version, token.karma, token.process.as_deref()), (1, 0, None));
         // By its DID, a part of what is granted, a client id, another name for itself.
         let service = did(&domain(DOMAINS[1]), &world.service.0);
-        let (status, answer) = world.token(1, &[("resource", &service), ("scope", "read"), ("client_id", "swift@alpha.example")]).await;
+        let (status, answer) =
+            world.token(1, &[("resource", &service), ("scope", "read"), ("client_id", "swift@alpha.example")]).await;
         assert_eq!((status, &answer["scope"]), (200, &json!("read")), "{answer}");
         let (status, answer) = world.token(0, &[("scope", "read delete")]).await;
         assert_eq!((status, &answer["scope"]), (200, &json!("read")), "what is granted of what was asked for");
@@ -245,7 +252,11 @@ fn a_token_says_what_the_ledger_says() {
             (&[("scope", "read"), ("scope", "pay")], 400, "invalid_request", "repeated_parameter"),
         ] {
             let (found, answer) = world.token(0, changes).await;
-            assert_eq!((found, &answer["error"], &answer["code"]), (status, &json!(error), &json!(code)), "{changes:?}");
+            assert_eq!(
+                (found, &answer["error"], &answer["code"]),
+                (status, &json!(error), &json!(code)),
+                "{changes:?}"
+            );
         }
         let (status, answer) = post(world.auth(0), "/oauth/token", json!({})).await;
         assert_eq!((status, &answer["code"]), (400, &json!("bad_form")));
@@ -284,7 +295,11 @@ fn what_is_withdrawn_anywhere_is_refused_within_seconds() {
             }
         };
         let answer = asked("service").await;
-        assert_eq!((&answer["active"], &answer["client_id"]), (&json!(true), &json!("swift@alpha.example")), "{answer}");
+        assert_eq!(
+            (&answer["active"], &answer["client_id"]),
+            (&json!(true), &json!("swift@alpha.example")),
+            "{answer}"
+        );
         assert_eq!(asked("agent").await["active"], true);
         assert_eq!(asked("other").await, json!({"active": false}), "who is neither learns nothing");
         let (status, answer) = world.introspect(1, &world.service, 1, &token).await;
@@ -354,7 +369,8 @@ fn nothing_is_used_twice_also_after_a_restart() {
         let own = did(&domain(DOMAINS[0]), &world.agent.0);
         let text = assertion(&world.agent.1, &own, &issuer(0), &json!({}));
         assert_eq!(world.token(0, &[("client_assertion", &text)]).await.0, 200);
-        let again = |answer: (u16, Value)| assert_eq!((answer.0, &answer.1["code"]), (401, &json!("used")), "{}", answer.1);
+        let again =
+            |answer: (u16, Value)| assert_eq!((answer.0, &answer.1["code"]), (401, &json!("used")), "{}", answer.1);
         again(world.token(0, &[("client_assertion", &text)]).await);
 
         let question = json!({"identity": "swift@alpha.example", "resource": PAYMENTS, "scope": "read"});
@@ -420,7 +436,11 @@ fn a_process_and_a_bound_key() {
         assert_eq!(status, 200, "{answer}");
         let alone = assertion(&process, &own, &issuer(0), &json!({}));
         let (status, answer) = world.token(0, &[("client_assertion", &alone)]).await;
-        assert_eq!((status, &answer["code"]), (401, &json!("jws_algorithm")), "without the delegation it is a stranger");
+        assert_eq!(
+            (status, &answer["code"]),
+            (401, &json!("jws_algorithm")),
+            "without the delegation it is a stranger"
+        );
     });
 }
 
@@ -437,7 +457,10 @@ fn a_stale_issuer_issues_nothing() {
         loop {
             let (status, answer) = world.token(0, &[]).await;
             if status == 503 {
-                assert_eq!((&answer["error"], &answer["code"]), (&json!("temporarily_unavailable"), &json!("not_fresh")));
+                assert_eq!(
+                    (&answer["error"], &answer["code"]),
+                    (&json!("temporarily_unavailable"), &json!("not_fresh"))
+                );
                 break;
             }
             assert!(begun.elapsed() < Duration::from_secs(120), "{answer}");

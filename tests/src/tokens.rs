@@ -106,8 +106,12 @@ fn an_access_token_is_its_own_issuers_word() {
         assert_eq!(code(&accepted[1..], NOW), "token_issuer");
         assert_eq!(code(&accepted, NOW + 300), "token_expired");
         assert_eq!(code(&accepted, NOW - 31), "token_early");
-        assert!(check(&text, &manifest, &accepted, NOW - 30).is_ok() && check(&text, &manifest, &accepted, NOW + 299).is_ok());
-        let other = Expected { manifest: &manifest, issuers: &accepted, audience: "https://payments.example/api/", now: NOW };
+        assert!(
+            check(&text, &manifest, &accepted, NOW - 30).is_ok()
+                && check(&text, &manifest, &accepted, NOW + 299).is_ok()
+        );
+        let other =
+            Expected { manifest: &manifest, issuers: &accepted, audience: "https://payments.example/api/", now: NOW };
         assert_eq!(AccessToken::check(&text, &other).unwrap_err().code(), "token_audience");
         assert!(text.contains('.') && !text.contains([':', '\n']), "told apart from all that these keys sign");
     }
@@ -406,7 +410,10 @@ fn a_service_checks_calls_without_an_issuer() {
     };
     assert_eq!(code(&header, &claims, &shown, NOW + 60), "token_expired");
     assert_eq!(code(&header, &with(claims.clone(), &[("exp", json!(NOW + 61))]), &shown, NOW), "token_lifetime");
-    assert_eq!(code(&header, &with(claims.clone(), &[("aud", json!("https://other.example"))]), &shown, NOW), "token_audience");
+    assert_eq!(
+        code(&header, &with(claims.clone(), &[("aud", json!("https://other.example"))]), &shown, NOW),
+        "token_audience"
+    );
     assert_eq!(code(&header, &with(claims.clone(), &[("iss", json!(DID))]), &shown, NOW), "token_identity");
     assert_eq!(code(&header, &with(claims.clone(), &[("iat", json!(null))]), &shown, NOW), "token_claim");
     assert_eq!(code(&json!({"alg": "ES256K", "typ": "JWT"}), &claims, &shown, NOW), "jws_type");

@@ -193,8 +193,10 @@ impl Story {
 async fn renew() {
     let (mut story, again) = Story::tell().await;
     let query = story.net.nodes[0].as_ref().unwrap().query;
-    let agents =
-        story.agents.iter().flat_map(|id| ["", "/sponsorship", "/grants", "/grants?given=1"].map(|of| format!("/api/agent/{id}{of}")));
+    let agents = story
+        .agents
+        .iter()
+        .flat_map(|id| ["", "/sponsorship", "/grants", "/grants?given=1"].map(|of| format!("/api/agent/{id}{of}")));
     let events = story.events.iter().map(|id| format!("/api/event/{id}"));
     let paths: Vec<String> =
         agents.chain(events).chain(["/api/leaderboard".to_owned(), "/api/agent/second-run".to_owned()]).collect();

@@ -49,7 +49,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
             "With this one it holds everywhere: no operator signs the identity in.".to_owned()
         } else {
             let missing = wanted.saturating_sub(others).saturating_sub(1);
-            format!("It binds only the sign-in of {operator}: {missing} more must suspend it so that it holds everywhere.")
+            format!(
+                "It binds only the sign-in of {operator}: {missing} more must suspend it so that it holds everywhere."
+            )
         });
     }
     let event = author::event(manifest.federation(), Action::Suspend { operator, identity, reason: args.reason })?;

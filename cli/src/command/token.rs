@@ -126,9 +126,9 @@ fn get(args: &GetArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         form.push(("scope", &scope));
     }
     let answer = issuer.post_form(&["oauth", "token"], &form)?;
-    let token = answer["access_token"].as_str().ok_or_else(|| {
-        Failure::new("no_issuer", format!("{}: it answered without a token", issuer.base()))
-    })?;
+    let token = answer["access_token"]
+        .as_str()
+        .ok_or_else(|| Failure::new("no_issuer", format!("{}: it answered without a token", issuer.base())))?;
     terminal.answer(&answer, token)
 }
 
@@ -140,7 +140,9 @@ fn check(args: &CheckArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let token = AccessToken::check(text.trim_end(), &expected).map_err(|error| {
         let failure = Failure::new(error.code(), &error);
         match error.code() {
-            "token_key" => failure.hint("a newer version of the manifest may name its key: give the chain of all versions"),
+            "token_key" => {
+                failure.hint("a newer version of the manifest may name its key: give the chain of all versions")
+            }
             _ => failure,
         }
     })?;

@@ -8,7 +8,12 @@ use crate::time::Day;
 
 impl<S: Rows> Fold<'_, S> {
     /// Why `issuer` may not issue this event, if it may not: unknown, signed by another key, or revoked.
-    pub(super) fn issuer_fault(&self, home: MapId, issuer: IdentityId, event: &VerifiedEvent) -> FoldResult<S, Option<Void>> {
+    pub(super) fn issuer_fault(
+        &self,
+        home: MapId,
+        issuer: IdentityId,
+        event: &VerifiedEvent,
+    ) -> FoldResult<S, Option<Void>> {
         let Some(identity) = self.get::<Identity>(home, &issuer)? else { return Ok(Some(Void::UnknownIdentity)) };
         if self.current_key(home, issuer, &identity)?.key != event.signed().signer {
             return Ok(Some(Void::NotAuthorized));

@@ -31,8 +31,7 @@ fn ed25519_as_in_its_rfc() {
     assert_eq!(key.to_jwk(), jwk);
     assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     let input = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
-    let signature =
-        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+    let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
     let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
     assert_eq!(key.verify(input.as_bytes(), &signature), Ok(()));
     assert_eq!(key.verify(b"another", &signature), Err(JoseError::Signature));
@@ -129,7 +128,9 @@ fn types_are_media_types() {
     for good in [r#""at+jwt""#, r#""AT+JWT""#, r#""application/at+jwt""#, r#""Application/AT+jwt""#] {
         assert_eq!(of(good).expect_type("at+jwt"), Ok(()), "{good}");
     }
-    for bad in [r#""jwt""#, r#""""#, "null", "1", r#"["at+jwt"]"#, r#""application/application/at+jwt""#, r#"" at+jwt""#] {
+    for bad in
+        [r#""jwt""#, r#""""#, "null", "1", r#"["at+jwt"]"#, r#""application/application/at+jwt""#, r#"" at+jwt""#]
+    {
         assert!(matches!(of(bad).expect_type("at+jwt"), Err(JoseError::Type { .. })), "{bad}");
     }
     assert_eq!(Jws::parse(&made(r#"{"alg":"EdDSA"}"#, "{}", &key)).unwrap().token_type(), None);

@@ -179,7 +179,8 @@ impl AgentCall {
             return Err(TokenError::Audience { found: found.to_owned(), wanted: resource.to_owned() });
         }
         in_force(profile)?;
-        let delegation = claims.0.get(DELEGATION_CLAIM).map(|one| one.as_str().ok_or(TokenError::Claim(DELEGATION_CLAIM)));
+        let delegation =
+            claims.0.get(DELEGATION_CLAIM).map(|one| one.as_str().ok_or(TokenError::Claim(DELEGATION_CLAIM)));
         let delegation = signed_by(&jws, (&agent, &profile.current.key), federation, delegation.transpose()?, now)?;
         if let Some(delegation) = &delegation {
             delegation.expect_resource(resource)?;

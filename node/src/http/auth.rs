@@ -190,7 +190,11 @@ pub fn sign_in(shared: Arc<SignIn>, rates: Arc<Rates>) -> Router {
             Doc::bytes(&["application/json"], "What this server is and does (RFC 8414)"),
         )
         .get("/.well-known/jwks.json", keys, Doc::bytes(&["application/jwk-set+json"], "This issuer's token keys"))
-        .get("/oauth/authorize", authorize, Doc::bytes(&["application/json"], "Always an error: there is nobody to ask"))
+        .get(
+            "/oauth/authorize",
+            authorize,
+            Doc::bytes(&["application/json"], "Always an error: there is nobody to ask"),
+        )
         .post("/oauth/token", issue::token, form("An access token for an assertion (RFC 7523, RFC 8707, RFC 9449)"))
         .post("/oauth/introspect", inspect::introspect, form("Whether a token holds now (RFC 7662)"))
         .post("/oauth/revoke", inspect::revoke, form("Ends a token at this issuer (RFC 7009)"))
@@ -262,7 +266,9 @@ fn oauth(value: Value) -> Response {
 struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    fn read(form: Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>) -> Result<Self, AuthError> {
+    fn read(
+        form: Result<Form<Vec<(String, String)>>, axum::extract::rejection::FormRejection>,
+    ) -> Result<Self, AuthError> {
         let form = form.map_err(|_| {
             AuthError::invalid_request("bad_form", "want a body of the type application/x-www-form-urlencoded")
         })?;

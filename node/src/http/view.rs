@@ -125,11 +125,7 @@ pub(super) struct SuspendedView {
 
 impl SuspendedView {
     pub(super) fn of((operator, standing): &(Domain, Suspended)) -> Self {
-        Self {
-            operator: operator.to_string(),
-            reason: standing.reason.as_str(),
-            since: standing.since.to_string(),
-        }
+        Self { operator: operator.to_string(), reason: standing.reason.as_str(), since: standing.since.to_string() }
     }
 }
 

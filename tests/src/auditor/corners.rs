@@ -211,7 +211,8 @@ fn grants_and_suspensions_end_where_the_auditor_ends_them() {
             expires,
             note: (word == "noted").then_some(NoteHash([4; 32])),
         };
-        let ungrant = |word: &str| Action::Ungrant { home: home.clone(), issuer, subject, scope: word.parse().unwrap() };
+        let ungrant =
+            |word: &str| Action::Ungrant { home: home.clone(), issuer, subject, scope: word.parse().unwrap() };
         let key = secret(2);
         for i in 0..16 {
             history.say(0, grant(subject, &format!("scope:{i}"), Some(Millis(1_800_000_000_000))), &key, APPLIED);

@@ -30,9 +30,9 @@ use fama_node::wire;
 use fama_tests::{DOMAINS, federation, governance_key, node_key, secret, signed};
 
 use super::corpus;
-use crate::tokens;
 pub(crate) use super::http::{login, question, recipe};
 use crate::profile::{every_log, small_story};
+use crate::tokens;
 
 /// The number of targets.
 pub(crate) const COUNT: usize = 31;
@@ -288,7 +288,8 @@ pub(crate) fn row(bytes: &[u8]) -> DecodeResult {
 /// What verifies is what was signed: the texts that the input was made from, and no other.
 pub(crate) fn jws(bytes: &[u8]) -> DecodeResult {
     let (text, (id, key), now) = (text(bytes)?, tokens::identity(), crate::profile::NOW);
-    let jws = Jws::parse(text).or_else(|_| Jws::parse_with_key(text).map(|(jws, _)| jws)).map_err(|error| error.code())?;
+    let jws =
+        Jws::parse(text).or_else(|_| Jws::parse_with_key(text).map(|(jws, _)| jws)).map_err(|error| error.code())?;
     let token = jws.token_type();
     let mine = jws.verify(&JoseKey::Ledger(key)).is_ok();
     let federation = ours().federation();

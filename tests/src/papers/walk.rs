@@ -26,8 +26,16 @@ const DIFFERING_MAX: usize = 5;
 /// Between two such questions.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Questions: commands that change nothing.
-const QUESTIONS: [&str; 8] =
-    ["curl ", "fama status", "fama agent", "fama grants", "fama leaderboard", "fama event ", "fama federation show", "fama prove "];
+const QUESTIONS: [&str; 8] = [
+    "curl ",
+    "fama status",
+    "fama agent",
+    "fama grants",
+    "fama leaderboard",
+    "fama event ",
+    "fama federation show",
+    "fama prove ",
+];
 /// Stands before the exit code in what the shell prints behind each command.
 const DONE: &str = "__done__";
 /// The file of real ratings as the papers name it.

@@ -22,7 +22,10 @@ enum DeedEffect {
     Revoked,
     Admitted(usize),
     Dismissed(usize),
-    Attested { subject: IdentityId, day: Millis },
+    Attested {
+        subject: IdentityId,
+        day: Millis,
+    },
     Retracted,
     /// A grant, a suspension, or the end of one.
     Access,
@@ -246,7 +249,8 @@ impl Load {
         if !service.settled {
             return None;
         }
-        let (home, issuer, key) = (self.federation.names[service.home].clone(), service.identity, key(agent, service.version));
+        let (home, issuer, key) =
+            (self.federation.names[service.home].clone(), service.identity, key(agent, service.version));
         let scope = "read".parse().unwrap();
         let action = if self.chance.percent(70) {
             Action::Grant { home, issuer, subject, scope, expires: None, note: None }

@@ -3,16 +3,15 @@ use std::sync::Arc;
 
 use fama_ledger::id::Domain;
 use fama_ledger::manifest::Manifest;
-use fama_ledger::profile::{
-    ProfileAnswer, ProfileError, ProfileProof, Proven, ProvenGrants, Required, WhyLeftOut,
-};
+use fama_ledger::profile::{ProfileAnswer, ProfileError, ProfileProof, Proven, ProvenGrants, Required, WhyLeftOut};
 use fama_ledger::rows::{Grant, Suspended};
 use fama_tests::federation;
 use serde_json::{Value, json};
 
 use super::Vector;
 use crate::profile::{
-    NOW, adopted_since, crowd, every_log, four, left_behind, passed_on, prove, prove_with, restricted, small_story, story,
+    NOW, adopted_since, crowd, every_log, four, left_behind, passed_on, prove, prove_with, restricted, small_story,
+    story,
 };
 
 pub(super) fn made() -> Value {
@@ -157,7 +156,8 @@ pub(crate) fn shown(proven: &Proven) -> Value {
         let grant = |grant: &Grant| json!([grant.scope.as_str(), grant.expires.map(|expires| expires.0)]);
         let granted = |one: &ProvenGrants| {
             let grants: Vec<Value> = one.grants.iter().map(grant).collect();
-            let (status, suspension) = one.found.as_ref().map(|of| (of.status.as_str(), of.suspension.as_str())).unzip();
+            let (status, suspension) =
+                one.found.as_ref().map(|of| (of.status.as_str(), of.suspension.as_str())).unzip();
             json!([one.issuer.to_string(), status, suspension, grants])
         };
         shows["granted"] = profile.granted.iter().map(granted).collect();

@@ -50,12 +50,7 @@ fn inactive() -> Value {
 }
 
 /// What the ledger says of a token at this moment.
-pub(super) fn state(
-    shared: &SignIn,
-    moment: &Moment<'_>,
-    token: &AccessToken,
-    now: u64,
-) -> Result<Value, AuthError> {
+pub(super) fn state(shared: &SignIn, moment: &Moment<'_>, token: &AccessToken, now: u64) -> Result<Value, AuthError> {
     let holds = holds(shared, moment, token, now)?;
     if !holds {
         return Ok(inactive());
@@ -127,7 +122,9 @@ fn revoked(shared: &SignIn, app: &App, parameters: &Parameters) -> Result<(), Au
     let caller = shared.authenticate(&moment, parameters)?;
     let (token, now) = (parameters.needed("token")?, clock::now().0 / 1_000);
     // A token that is none, or not the caller's, is no error (RFC 7009, section 2.2): it is not valid for the caller.
-    let Some(token) = read(shared, token, now)?.filter(|token| token.identity == caller.found.id) else { return Ok(()) };
+    let Some(token) = read(shared, token, now)?.filter(|token| token.identity == caller.found.id) else {
+        return Ok(());
+    };
     shared.use_once(("revoked", token.identity), &token.id, token.expires, now)?;
     tracing::info!(agent = %token.client_id, token = %token.id, "a token was revoked");
     Ok(())

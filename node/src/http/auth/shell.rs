@@ -162,7 +162,8 @@ fn answered(shared: &SignIn, app: &App, question: &TokenQuestion) -> Result<Toke
     let found = moment.find(&login.identity.to_string())?;
     let status = moment.join().key_status(&found).map_err(ApiError::from)?;
     let signature = base64::decode_lenient(&question.signature).filter(|bytes| !bytes.is_empty());
-    let signature = signature.ok_or_else(|| AuthError::invalid_request("bad_signature_form", "signature: want base64"))?;
+    let signature =
+        signature.ok_or_else(|| AuthError::invalid_request("bad_signature_form", "signature: want base64"))?;
     match Signature::from_edge(&status.current.key, question.text.as_bytes(), &signature) {
         Ok(_) => {}
         Err(SignatureError::Malformed) => {

@@ -57,7 +57,8 @@ fn make(moment: &Moment<'_>, x: &str, wanted: Wanted) -> Result<Page, ApiError> 
     let filter = [("with", wanted.other.clone()), ("context", wanted.context.clone())];
     let is_first = wanted.before.is_none();
     let attestations = history::page(moment, id, wanted)?;
-    let grants = |given| grants::page(moment, id, &grants::Wanted { given, limit: GRANTS, ..grants::Wanted::default() });
+    let grants =
+        |given| grants::page(moment, id, &grants::Wanted { given, limit: GRANTS, ..grants::Wanted::default() });
     let (received, given) = (grants(false)?, grants(true)?);
     let body = &profile.body;
     let main = html! {

@@ -3,7 +3,13 @@ use fama_ledger::event::SuspendReason;
 
 use super::*;
 
-fn grant(world: &mut World, (by, issuer): (&SecretKey, IdentityId), subject: IdentityId, scope: &str, more: bool) -> EventId {
+fn grant(
+    world: &mut World,
+    (by, issuer): (&SecretKey, IdentityId),
+    subject: IdentityId,
+    scope: &str,
+    more: bool,
+) -> EventId {
     let (home, scope) = (domain("alpha.example"), scope.parse().unwrap());
     let action = match more {
         true => Action::Grant { home, issuer, subject, scope, expires: None, note: None },
@@ -96,8 +102,13 @@ async fn grants_are_shown_to_both_sides() {
     let received = shown(world.get("/api/agent/swift/grants").await.json());
     assert_eq!(received.iter().filter(|one| one.3).count(), 1, "{received:?}");
     let events = world.get("/api/agent/payments/events").await.json();
-    let kinds: Vec<&str> = events["events"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds.iter().filter(|kind| **kind == "grant").count(), 3, "its own, and none that it received: {kinds:?}");
+    let kinds: Vec<&str> =
+        events["events"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == "grant").count(),
+        3,
+        "its own, and none that it received: {kinds:?}"
+    );
 }
 
 #[tokio::test]

@@ -114,9 +114,19 @@ async fn templates_are_canonical_texts() {
             &["from: 7".into(), "reason: expired".into()],
         ),
         (
-            &[("kind", "grant"), ("issuer", "far-away@beta.example"), ("subject", "swift-core-maps"), ("scope", "read:x")],
+            &[
+                ("kind", "grant"),
+                ("issuer", "far-away@beta.example"),
+                ("subject", "swift-core-maps"),
+                ("scope", "read:x"),
+            ],
             Kind::Grant,
-            &["home: beta.example".into(), format!("issuer: {there}"), format!("subject: {here}"), "scope: read:x".into()],
+            &[
+                "home: beta.example".into(),
+                format!("issuer: {there}"),
+                format!("subject: {here}"),
+                "scope: read:x".into(),
+            ],
         ),
         (
             &[("kind", "ungrant"), ("issuer", &here), ("subject", &zero), ("scope", "read:x")],
