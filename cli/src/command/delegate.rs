@@ -24,8 +24,9 @@ Example: a process gets a key of its own, and acts for the agent for an hour, at
   fama delegate swift-core-maps@alpha.example --process worker-7 --to worker.pem --key agent.pem \\
     --resource https://payments.example/api --scope read > worker.delegation
 
-A delegation stands in no log and is no secret: without the process's key it is worth nothing. It ends
-with the identity's key, by a suspension that holds, and at its time. One alone cannot be withdrawn.";
+A delegation stands in no log and is no secret: without the process's key it is worth nothing. It
+ends with the identity's key, by a suspension that holds, and at its time. One alone cannot be
+withdrawn.";
 
 /// Longest life, in hours.
 const HOURS_MAX: i64 = (fama_ledger::token::DELEGATION_SECONDS_MAX / 3_600).cast_signed();

@@ -20,10 +20,10 @@ use crate::terminal::{FieldList, Terminal};
 /// Examples that follow the help text.
 pub(crate) const EXAMPLE: &str = "\
 Examples: a process signs in with its delegation; a service checks the token offline
-  fama token get swift-core-maps@alpha.example --issuer https://auth.alpha.example --key worker.pem \\
-    --delegation worker.delegation --resource https://payments.example/api > token
-  fama token check token --issuer https://auth.alpha.example --audience https://payments.example/api \\
-    --manifest genesis.txt";
+  fama token get swift-core-maps@alpha.example --issuer https://auth.alpha.example \\
+    --key worker.pem --delegation worker.delegation --resource https://payments.example/api > token
+  fama token check token --issuer https://auth.alpha.example --manifest genesis.txt \\
+    --audience https://payments.example/api";
 
 /// How long an assertion lasts, in seconds.
 const ASSERTION_SECONDS: u64 = 60;
@@ -49,8 +49,8 @@ Example:
     /// issuer knows: --online asks it.
     #[command(after_help = "\
 Example:
-  fama token check token --issuer https://auth.alpha.example --audience https://payments.example/api \\
-    --manifest genesis.txt --online")]
+  fama token check token --issuer https://auth.alpha.example --manifest genesis.txt \\
+    --audience https://payments.example/api --online")]
     Check(CheckArgs),
 }
 
