@@ -18,7 +18,7 @@ use fama_ledger::manifest::Operator;
 use fama_ledger::token::{Assertion, Delegation, TokenError, jwk_set};
 use serde_json::{Value, json};
 
-use super::layers::{self, Place};
+use super::layers::{self, OauthAnswer, Place};
 use super::moment::Moment;
 use super::openapi::{Api, Doc, Docs};
 use super::{ApiError, App, REQUESTS_MAX, Rates, Serving, error};
@@ -40,10 +40,6 @@ const REQUESTS_PER_MINUTE: u32 = 240;
 const ALGORITHMS: [&str; 4] = ["EdDSA", "ES256K", "ES256", "Ed25519"];
 /// The one kind of client assertion (RFC 7523).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
-/// An answer in OAuth's form: it stays as it is.
-#[derive(Clone, Copy)]
-pub(super) struct OauthAnswer;
 
 /// What the routes of the listener share.
 pub struct SignIn {

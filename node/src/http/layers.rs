@@ -15,7 +15,6 @@ use tower_http::compression::CompressionLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::normalize_path::NormalizePath;
 
-use super::auth::OauthAnswer;
 use super::error::PROBLEM;
 use super::rates::{self, Rates};
 use super::serve::Turn;
@@ -206,6 +205,10 @@ async fn finish(request: Request, next: Next) -> Response {
 fn cacheable(status: StatusCode) -> bool {
     status.is_success() || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND)
 }
+
+/// An answer in OAuth's form: it stays as it is.
+#[derive(Clone, Copy)]
+pub(super) struct OauthAnswer;
 
 /// Replaces an error of the framework by one in the JSON form of [`ApiError`].
 fn as_problem(response: Response) -> Response {

@@ -10,8 +10,8 @@ use crate::store::{Store, StoreError, UsedKey};
 const USED_MAX: usize = 400_000;
 /// How much one identity may have of it: an identity's own rate is below.
 const USED_OF_ONE_MAX: usize = 2_000;
-/// One identity may have this part of what is left: however many flood, there is room for one who does not.
-const SHARE: usize = 64;
+/// Half of it is for identities that have no more than this: those that use much do not take it from those that use little.
+const USED_OF_FEW_MAX: usize = 8;
 /// How many that have ended are forgotten with each that is new.
 const FORGET_MAX: usize = 8;
 
@@ -50,8 +50,9 @@ impl Memory {
 
     /// Whether one more of this identity may be remembered.
     fn has_room(&self, by: IdentityId) -> bool {
-        let left = USED_MAX.saturating_sub(self.ends.len());
-        self.of_one.get(&by).map_or(0, |count| *count as usize) < (left / SHARE).min(USED_OF_ONE_MAX)
+        let used = self.of_one.get(&by).map_or(0, |count| *count as usize);
+        let most = if self.ends.len() < USED_MAX / 2 { USED_OF_ONE_MAX } else { USED_OF_FEW_MAX };
+        used < most && self.ends.len() < USED_MAX
     }
 
     /// Forgets some that have ended.
@@ -175,7 +176,7 @@ mod tests {
                 memory.add(key("jti", &name(i), &n.to_string()), 100, Some(name(i)));
             }
         }
-        assert!(memory.ends.len() > USED_MAX * 9 / 10);
+        assert!(memory.ends.len() > USED_MAX / 2 && memory.ends.len() < USED_MAX * 6 / 10, "{}", memory.ends.len());
         assert!((0..100).all(|i| memory.has_room(name(10_000 + i))));
     }
 }
