@@ -154,7 +154,7 @@ impl Metrics {
             signed_in: make.counters(
                 "fama_sign_in_total",
                 "Requests to the sign-in listener, by what was asked and the code of the answer. A code other than ok that rises fast means a broken or hostile client; not_fresh means that this node issues nothing.",
-                &["what", "code"],
+                &["code", "what"],
             )?,
             batch_entries: make.histogram(
                 "fama_inbox_batch_entries",
@@ -363,7 +363,7 @@ impl Metrics {
 
     /// Counts a request to the sign-in listener by its code, which never comes from outside this program.
     pub fn signed_in(&self, what: &'static str, code: &str) {
-        self.signed_in.with_label_values(&[what, code]).inc();
+        self.signed_in.with_label_values(&[code, what]).inc();
     }
 
     /// Counts a submission forwarded to another node; `answered` whatever the answer says.

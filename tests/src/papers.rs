@@ -80,7 +80,7 @@ fn help(command: &[&str]) -> String {
 
 /// The command of a line, with its subcommand where it has some.
 fn command<'a>(words: &[&'a str]) -> Vec<&'a str> {
-    let nested = matches!(words.first(), Some(&"key" | &"federation" | &"webhook"));
+    let nested = matches!(words.first(), Some(&"key" | &"federation" | &"webhook" | &"token"));
     words.iter().take(1 + usize::from(nested)).copied().collect()
 }
 
