@@ -4,8 +4,8 @@
 //! says at this node's frontier: the key in force, no suspension that holds, and what the service granted. Nothing is kept
 //! but what must not be used twice, until it ends.
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::{Form, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -36,6 +36,10 @@ use used::{Use, UsedOnce};
 
 /// Requests of one identity a minute, counted after its signature held.
 const REQUESTS_PER_MINUTE: u32 = 240;
+/// How long a request waits while this node takes in entries that it has just heard of.
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// Pause between two looks whether it has.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 /// The algorithms of assertions.
 const ALGORITHMS: [&str; 4] = ["EdDSA", "ES256K", "ES256", "Ed25519"];
 /// The one kind of client assertion (RFC 7523).
@@ -49,6 +53,8 @@ pub struct SignIn {
     used: UsedOnce,
     challenge_key: [u8; 32],
     rates: Windows<IdentityId>,
+    /// Since when this node has not been up to date, as far as requests saw.
+    behind: Mutex<Option<Instant>>,
 }
 
 impl SignIn {
@@ -60,7 +66,7 @@ impl SignIn {
         let used = UsedOnce::open(Arc::clone(&app.shared.store))?;
         let challenge_key = blake3::derive_key("fama 2026-11 challenges of a sign-in listener", key.as_bytes());
         let rates = Windows::new(Duration::from_secs(60));
-        Ok(Arc::new(Self { app, key, token_seconds, used, challenge_key, rates }))
+        Ok(Arc::new(Self { app, key, token_seconds, used, challenge_key, rates, behind: Mutex::default() }))
     }
 
     /// The operator whose token key this is, by the version in use.
@@ -78,14 +84,23 @@ impl SignIn {
         &self.app.shared.metrics
     }
 
-    /// The state to answer from, if it is new enough to answer from.
+    /// The state to answer from, if it is new enough to answer from. In a busy federation a node hears of new entries all
+    /// the time and has them a moment later, so a request waits for that; where a node stays behind, none does.
     fn moment<'a>(&self, app: &'a App) -> Result<Moment<'a>, AuthError> {
-        let moment = Moment::open(app)?;
-        if moment.is_fresh(clock::now())? {
-            Ok(moment)
-        } else {
-            let message = "this node may not have the newest revocations and grants: try again, or another issuer";
-            Err(AuthError::unavailable("not_fresh", message, 5))
+        loop {
+            let moment = Moment::open(app)?;
+            let is_fresh = moment.is_fresh(clock::now())?;
+            let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_fresh {
+                *behind = None;
+                return Ok(moment);
+            }
+            if behind.get_or_insert_with(Instant::now).elapsed() >= CATCH_UP {
+                let message = "this node may not have the newest revocations and grants: try again, or another issuer";
+                return Err(AuthError::unavailable("not_fresh", message, 5));
+            }
+            drop((behind, moment));
+            std::thread::sleep(CATCH_UP_PAUSE);
         }
     }
 
