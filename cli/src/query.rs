@@ -153,7 +153,7 @@ impl Query {
             return value.map_err(|_| self.stranger(&format!("status {status}, but no JSON")));
         }
         let value = value.unwrap_or_default();
-        // OAuth's `error` is a word, with a sentence beside it.
+        // OAuth's `error` is a word, and `error_description` a sentence.
         let message = value["error_description"].as_str().or(value["error"].as_str());
         match (value["code"].as_str(), message) {
             (Some(code), Some(message)) => Err(Failure::new(code, message)),

@@ -308,7 +308,7 @@ impl Parameters {
 }
 
 impl SignIn {
-    /// Who asks: an identity, or its process, by an assertion that is addressed to this issuer and used up now.
+    /// The caller: an identity or its process, by an assertion that is addressed to this issuer and used up now.
     fn authenticate(&self, moment: &Moment<'_>, parameters: &Parameters) -> Result<Caller, AuthError> {
         let (_, issuer) = self.operator()?;
         if parameters.get("client_assertion_type") != Some(ASSERTION_TYPE) {
