@@ -358,13 +358,18 @@ impl SignIn {
 
     /// Refuses an identity whose use is suspended: everywhere if that holds, here if this operator says so.
     fn refuse_suspended(&self, moment: &Moment<'_>, identity: IdentityId) -> Result<(), AuthError> {
-        let (operator, _) = self.operator()?;
-        let by = moment.join().suspended_by(identity).map_err(ApiError::from)?;
-        let holds = by.len() >= moment.join().manifest().policy().sponsors_wanted();
-        if holds || by.iter().any(|(name, _)| *name == operator.name) {
+        if self.is_suspended(moment, identity)? {
             return Err(AuthError::new("invalid_client", "suspended", "the identity's use is suspended"));
         }
         Ok(())
+    }
+
+    /// Whether a suspension of an identity holds, or one of this issuer's operator stands.
+    fn is_suspended(&self, moment: &Moment<'_>, identity: IdentityId) -> Result<bool, AuthError> {
+        let (operator, _) = self.operator()?;
+        let by = moment.join().suspended_by(identity).map_err(ApiError::from)?;
+        let holds = by.len() >= moment.join().manifest().policy().sponsors_wanted();
+        Ok(holds || by.iter().any(|(name, _)| *name == operator.name))
     }
 
     /// Tells the log and the metrics what became of a request.

@@ -82,7 +82,7 @@ fn holds(shared: &SignIn, moment: &Moment<'_>, token: &AccessToken, now: u64) ->
     if !mine || key.version != token.key_version || key.is_revoked() {
         return Ok(false);
     }
-    if shared.refuse_suspended(moment, found.id).is_err() {
+    if shared.is_suspended(moment, found.id)? {
         return Ok(false);
     }
     let service = match moment.find(&token.service) {
