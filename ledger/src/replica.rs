@@ -192,7 +192,7 @@ impl<P: Ord + Copy> Replica<P> {
                 out.extend(self.cosigned(cosigned, now, roots)?);
             }
             out.extend(renewed.into_iter().filter_map(|renewal| self.renewed(&log, renewal)));
-            out.extend(self.shown_certificate(&log, certificate, roots)?);
+            out.extend(self.shown_certificate(&log, certificate, now, roots)?);
         }
         if let Some(operator) = operator {
             self.gate.heard(operator, clock_ahead, other, now);

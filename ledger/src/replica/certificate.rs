@@ -10,7 +10,7 @@ use crate::log::Head;
 use crate::manifest::{LogId, Manifest};
 use crate::signed_note::SIGNATURES_MAX;
 
-/// Most heads per log, larger than the certificate's, whose cosignatures are kept; the smallest go first.
+/// Most heads per log, larger than the certificate's, whose cosignatures are kept.
 const OPEN_MAX: usize = 64;
 /// Most cosignatures kept for a head: as many as its note has room for next to the owner's signature.
 const COSIGNATURES_MAX: usize = SIGNATURES_MAX - 1;
@@ -30,6 +30,11 @@ impl Certificate {
     #[must_use]
     pub const fn head(&self) -> Head {
         self.signed.checkpoint().head
+    }
+
+    /// Whether a quorum of this version cosigned the head.
+    pub(super) fn has_quorum(&self, version: &Manifest) -> bool {
+        version.has_quorum(|log| self.cosignatures.contains_key(log))
     }
 
     /// Adds a cosignature if there is room; returns whether its key is new. Of one key the newest is kept.
@@ -85,9 +90,18 @@ impl Certificates {
         } else if head.size > self.size() {
             let empty = || Certificate { signed: cosigned.signed.clone(), cosignatures: BTreeMap::new() };
             self.open.entry(head).or_insert_with(empty).add(cosigned);
-            if self.open.len() > OPEN_MAX {
-                self.open.pop_first();
-            }
+        }
+    }
+
+    /// Drops the smallest heads if there are too many, but not the largest that a quorum of `version` cosigned: however
+    /// many heads an owner signs on another branch, that one stays known.
+    pub(super) fn trim(&mut self, version: &Manifest) {
+        let surplus = self.open.len().saturating_sub(OPEN_MAX);
+        if surplus > 0 {
+            let stays = self.best(u64::MAX, |one| one.has_quorum(version));
+            let smallest: Vec<Head> =
+                self.open.keys().filter(|head| Some(**head) != stays).take(surplus).copied().collect();
+            self.open.retain(|head, _| !smallest.contains(head));
         }
     }
 
@@ -107,7 +121,7 @@ impl Certificates {
     }
 
     /// The largest head up to size `certified` for which `quorum` holds.
-    fn best(&self, certified: u64, quorum: impl Fn(&Certificate) -> bool) -> Option<Head> {
+    pub(super) fn best(&self, certified: u64, quorum: impl Fn(&Certificate) -> bool) -> Option<Head> {
         let mut found = self.open.iter().rev().filter(|(head, one)| head.size <= certified && quorum(one));
         found.next().map(|(head, _)| *head)
     }
@@ -121,9 +135,8 @@ impl Certificates {
 
 /// Whether quorums of all versions that count at the head cosigned it.
 fn has_quorum(one: &Certificate, adopted: &[Adopted], since: u32, manifest: &Manifest) -> bool {
-    let signed = |log: &LogId| one.cosignatures.contains_key(log);
     adoption::certifying(adopted, since, one.head().size)
-        .all(|version| manifest.at(version).is_some_and(|version| version.has_quorum(signed)))
+        .all(|version| manifest.at(version).is_some_and(|version| one.has_quorum(version)))
 }
 
 impl<P: Ord + Copy> Replica<P> {
@@ -139,18 +152,20 @@ impl<P: Ord + Copy> Replica<P> {
     pub fn as_of(&self, log: &LogId) -> Option<u64> {
         let copy = self.logs.get(log)?;
         let certificate = copy.certificates.newest.as_ref()?;
-        let version = copy.adopted.last().map_or(Some(&*self.manifest), |last| self.manifest.at(last.version))?;
+        let version = copy.version(&self.manifest)?;
         let cosigned = version.operators().iter().filter_map(|one| certificate.cosignatures.get(&one.log()));
         let mut times: Vec<u64> = cosigned.map(|one| one.seconds).collect();
         times.sort_unstable_by(|a, b| b.cmp(a));
         times.get(version.quorum().checked_sub(1)?).copied()
     }
 
-    /// A peer shows its certificate. It may be of a head that cosigners met at and have left since.
+    /// A peer shows its certificate. It may be of a head that cosigners met at and have left since, or of another
+    /// branch than this copy's.
     pub(super) fn shown_certificate<R: Roots>(
         &mut self,
         log: &LogId,
         shown: Option<Certificate>,
+        now: u64,
         roots: &R,
     ) -> Result<Vec<ReplicaOutput<P>>, R::Error> {
         let since = self.manifest.log(log).map_or(1, |known| known.since);
@@ -159,12 +174,19 @@ impl<P: Ord + Copy> Replica<P> {
         // After a start the own certificate may wait for the copy, and is not given up for a smaller one.
         let quorum = |one: &Certificate| has_quorum(one, &copy.adopted, since, &self.manifest);
         if copy.certificates.best(u64::MAX, quorum).is_some_and(|own| own.size >= signed.checkpoint().head.size) {
-            return Ok(Vec::new());
+            // The fault that makes a copy leave its branch may have become known since that one was shown.
+            return Ok(Vec::from_iter(self.leave_branch(log, roots)?));
         }
         for (by, cosignature) in cosignatures {
             copy.certificates.add(&Cosigned { signed: signed.clone(), by, cosignature });
         }
-        self.certificates(log, roots)
+        if let Some(version) = copy.version(&self.manifest) {
+            copy.certificates.trim(version);
+        }
+        let mut out = self.checkpoint(signed, now, roots)?;
+        out.extend(self.certificates(log, roots)?);
+        out.extend(self.leave_branch(log, roots)?);
+        Ok(out)
     }
 
     /// Makes the largest eligible head the certificate; returns it if it is new or has new cosignatures.

@@ -120,14 +120,22 @@ impl<P: Ord + Copy> ReplicaLog<P> {
     /// The largest head that a quorum cosigned, on any branch; `None` if the log has no fault.
     pub(super) fn certified_despite_fault(&self, manifest: &Manifest) -> Option<Head> {
         self.fault?;
-        let version = self.adopted.last().map_or(Some(manifest), |last| manifest.at(last.version))?;
+        let version = self.version(manifest)?;
         let mut heads: Vec<Head> = self.cosigned.values().map(|(cosigned, _)| cosigned.head()).collect();
         heads.sort_unstable_by(|a, b| b.cmp(a));
         heads.dedup();
-        heads.into_iter().find(|head| {
+        let newest = heads.into_iter().find(|head| {
             let on = |log: &LogId| self.cosigned.get(log).is_some_and(|(cosigned, _)| cosigned.head() == *head);
             version.has_quorum(on)
-        })
+        });
+        // A key that cosigned both branches, as a lying owner's does, is not on the certified one if its newest
+        // cosignature is of the other. Certificates keep its cosignatures of both.
+        newest.max(self.certificates.best(u64::MAX, |one| one.has_quorum(version)))
+    }
+
+    /// The version that the log adopted last, or the one in use; `None` if `manifest` does not know it.
+    pub(super) fn version<'a>(&self, manifest: &'a Manifest) -> Option<&'a Manifest> {
+        self.adopted.last().map_or(Some(manifest), |last| manifest.at(last.version))
     }
 
     /// The head to cosign with the key `by`, if any: a signed head that the copy is exactly at, larger than every head

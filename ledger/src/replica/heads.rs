@@ -59,6 +59,9 @@ impl<P: Ord + Copy> Replica<P> {
         if let Some(copy) = self.logs.get_mut(&log) {
             copy.cosigned.insert(cosigned.by.clone(), (cosigned.clone(), false));
             copy.certificates.add(&cosigned);
+            if let Some(version) = copy.version(&self.manifest) {
+                copy.certificates.trim(version);
+            }
         }
         out.extend(self.certify(&log, roots)?);
         self.found(&log, &cosigned.head());
@@ -203,7 +206,11 @@ impl<P: Ord + Copy> Replica<P> {
 
     /// Rewinds this copy if it extends beyond the log's end, is on a branch without that end, or is on a branch
     /// without a head that others certified.
-    fn leave_branch<R: Roots>(&mut self, log: &LogId, roots: &R) -> Result<Option<ReplicaOutput<P>>, R::Error> {
+    pub(super) fn leave_branch<R: Roots>(
+        &mut self,
+        log: &LogId,
+        roots: &R,
+    ) -> Result<Option<ReplicaOutput<P>>, R::Error> {
         let Some(copy) = self.logs.get(log).filter(|copy| !copy.rewinding) else { return Ok(None) };
         let certain = copy.end.or_else(|| copy.certified_despite_fault(&self.manifest));
         let Some(certain) = certain else { return Ok(None) };

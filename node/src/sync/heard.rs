@@ -219,6 +219,9 @@ fn of_log(
 
 /// Whether a peer's certificate may be better than this node's, which has none or one that is older than a heartbeat:
 /// it is of a larger head that the copy has, and names a quorum. So a log costs one such check a heartbeat.
+///
+/// If the owner signed two branches, every larger one is wanted, also beyond the copy: it shows which branch a quorum
+/// certified, and then this node has it.
 fn wants(
     view: &View<'_>,
     manifest: &Manifest,
@@ -227,8 +230,12 @@ fn wants(
     now: Millis,
 ) -> Result<bool, StoreError> {
     let (head, times) = (shown.signed.head, shown.cosignatures.iter().map(|(_, one)| one));
-    let Some(record) = view.log(log)?.filter(|record| head.size <= record.state.size) else { return Ok(false) };
-    let adopted = record.adopted.last().and_then(|last| manifest.at(last.version)).unwrap_or(manifest);
+    let (record, proven) = (view.log(log)?, is_proven(view, log)?);
+    if !proven && record.as_ref().is_none_or(|record| head.size > record.state.size) {
+        return Ok(false);
+    }
+    let last = record.and_then(|record| record.adopted.last().map(|last| last.version));
+    let adopted = last.and_then(|version| manifest.at(version)).unwrap_or(manifest);
     let named: BTreeSet<&Domain> = times.filter(|one| !is_ahead(one, now)).map(|one| &one.operator).collect();
     let quorum = named.iter().filter(|name| adopted.operator(name).is_some()).count() >= adopted.quorum();
     let old = |known: &StoredCertificate| {
@@ -237,7 +244,7 @@ fn wants(
         let as_of = times.get(adopted.quorum().saturating_sub(1)).copied().unwrap_or_default();
         as_of.saturating_mul(1_000).saturating_add(manifest.heartbeat_ms()) <= now.0
     };
-    let better = |known: StoredCertificate| known.signed.head.size < head.size && old(&known);
+    let better = |known: StoredCertificate| known.signed.head.size < head.size && (proven || old(&known));
     Ok(is_uncut(manifest, log) && quorum && view.certificate(log)?.is_none_or(better))
 }
 

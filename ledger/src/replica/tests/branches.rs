@@ -53,6 +53,13 @@ impl Forked {
         Self::head(&self.right, size)
     }
 
+    /// A peer's frontier shows a certificate of one head.
+    fn shown(&mut self, by: &[usize], head: Head) -> Vec<ReplicaOutput<Id>> {
+        let shown = Some(certificate(&sign(&self.manifest, 3, head), by));
+        self.replica.peer_up(1, Some(name(1)), 0);
+        self.replica.frontier(1, 0, vec![PeerLog { certificate: shown, ..says(3, 20) }], 0, &self.disk).unwrap()
+    }
+
     /// The outputs after a restart from the disk with a manifest that ends the log at `end`.
     fn ended(&mut self, end: Head) -> Vec<ReplicaOutput<Id>> {
         let (log, successor) = (log(3), log(0));
@@ -104,6 +111,58 @@ fn a_copy_leaves_its_branch_for_one_that_a_quorum_certified() {
     assert_eq!(rewinds(&forked.wrong(2)), [0; 0]);
     let out = forked.replica.tick(1);
     assert!(fetches(&out).is_empty() && !out.iter().any(|one| matches!(one, ReplicaOutput::Cosign { .. })), "{out:?}");
+}
+
+/// The owner cosigned both branches, and its newest cosignature, which is kept, is on the branch that no quorum has.
+#[test]
+fn a_certificate_shows_which_branch_a_quorum_certified() {
+    let torn = || {
+        let mut forked = Forked::new(10);
+        forked.cosigned(&[0, 1, 2], forked.left(4));
+        forked.cosigned(&[3], forked.left(12));
+        assert_eq!(rewinds(&forked.cosigned(&[1, 2], forked.right(9))), [0; 0], "two of four on one head");
+        forked
+    };
+    let mut forked = torn();
+    assert_eq!(rewinds(&forked.shown(&[1, 2], forked.right(9))), [0; 0], "no quorum");
+    assert_eq!(rewinds(&forked.shown(&[1, 2, 3], forked.right(9))), [4], "to the certified part");
+
+    let mut forked = torn();
+    assert_eq!(rewinds(&forked.shown(&[1, 2, 3], forked.right(15))), [0; 0], "beyond the copy: not comparable yet");
+    assert_eq!(forked.replica.fault(&log(3)), Some(Fault::Equivocation));
+    assert_eq!(fetches(&forked.replica.tick(REQUEST_MILLIS_MAX)), [(1, 15)], "towards the certified head");
+    assert_eq!(rewinds(&forked.wrong(1)), [0; 0], "one may lie");
+    assert_eq!(rewinds(&forked.wrong(2)), [4]);
+}
+
+#[test]
+fn a_fault_that_becomes_known_after_the_certificate_makes_a_copy_leave_its_branch() {
+    let mut forked = Forked::new(10);
+    assert_eq!(rewinds(&forked.shown(&[1, 2, 3], forked.right(15))), [0; 0]);
+    assert_eq!(forked.replica.fault(&log(3)), None, "it may extend the copy");
+    assert_eq!(rewinds(&forked.grow(18)), [0; 0]);
+    forked.replica.proven(&log(3));
+    assert_eq!(rewinds(&forked.shown(&[1, 2, 3], forked.right(15))), [0]);
+}
+
+#[test]
+fn heads_without_a_quorum_do_not_displace_the_certified_branch() {
+    let (mut replica, disk, manifest) = lone(4);
+    let (mut left, mut right) = (OwnerBranch::default(), OwnerBranch::default());
+    let (head, certified) = (left.grow(&leaves(3, 0, 200)), right.grow(&leaves(9, 0, 9)));
+    disk.0.borrow_mut().insert(log(3), left);
+    replica.advanced(&log(3), head, Vec::new(), 0, &disk).unwrap();
+    replica.peer_up(1, Some(name(1)), 0);
+    let shown = |replica: &mut Replica<Id>| {
+        let shown = Some(certificate(&sign(&manifest, 3, certified), &[1, 2, 3]));
+        let has = vec![PeerLog { certificate: shown, ..says(3, 9) }];
+        rewinds(&replica.frontier(1, 0, has, 0, &disk).unwrap())
+    };
+    for size in 100..180 {
+        let head = Head { size, root: disk.root_at(&log(3), size).unwrap() };
+        replica.cosigned(cosign(sign(&manifest, 3, head), 3), 0, &disk).unwrap();
+    }
+    assert_eq!(shown(&mut replica), [0]);
 }
 
 #[test]

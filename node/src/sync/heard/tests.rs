@@ -217,3 +217,27 @@ fn a_heartbeat_costs_one_check_for_each_key_and_log() {
         assert_eq!(checked, 4, "heartbeat {heartbeat}");
     }
 }
+
+/// The owner of a log signed two branches: a certificate that this copy has not reached shows which one counts.
+#[test]
+fn a_certificate_beyond_the_copy_is_heard_if_the_owner_has_two_branches() {
+    let (dir, manifest) = (tempfile::tempdir().unwrap(), genesis());
+    let store = Store::open(dir.path(), &manifest).unwrap();
+    let shown = |by: &[usize], size| {
+        let all = by.iter().map(|i| cosigned_at(&manifest, (*i, *i as u8 + 1), size, 7)).collect::<Vec<_>>();
+        let signed = all[0].signed.clone();
+        let cosignatures = all.into_iter().map(|one| (1, one.cosignature)).collect();
+        let mut said = told(&manifest, 1, Vec::new());
+        said.logs[0].certificate = Some(Box::new(CertifiedHead { signed, cosignatures }));
+        let heard = frontier(&store.view(), &manifest, said, Millis(9_000)).unwrap();
+        heard.logs[0].certificate.as_ref().map(|one| (one.head().size, one.cosignatures.len()))
+    };
+    assert_eq!(shown(&[0, 1, 2], 4), None, "the copy is empty");
+    let other = SignedHead::of(&SignedCheckpoint::sign(
+        Checkpoint { origin: manifest.origin(&log(0, 1)), head: Head { size: 1, root: TreeRoot([2; 32]) } },
+        &key(1),
+    ));
+    store.put_conflicting(&log(0, 1), &other).unwrap();
+    assert_eq!(shown(&[1, 2], 4), None, "no quorum");
+    assert_eq!(shown(&[0, 1, 2], 4), Some((4, 3)));
+}
