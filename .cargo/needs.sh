@@ -70,7 +70,8 @@ missing() {
 }
 
 # A Python for a folder in tests, with the packages that it names, in a folder of that name next to what cargo builds: for
-# tests/auditor, the second implementation, with the tests of node/clients/python, and for tests/mcp, other people's client of `fama mcp`.
+# tests/auditor, the second implementation, with the tests of node/clients/python, for tests/mcp, other people's client of `fama mcp`,
+# and for tests/sign_in, other people's software that signs in.
 python_of() {
     place="${CARGO_TARGET_DIR:-target}/$1"
     list="tests/$1/requirements.txt"
@@ -110,10 +111,11 @@ foreign() {
     .cargo/package.sh base >/dev/null
     npm_packages
     python_of schemathesis
+    python_of sign_in
 }
 
-# What the client for JavaScript is tried with, in a folder next to what cargo builds: web frameworks, what drives a browser,
-# and what judges whether everybody can use a page.
+# What the client for JavaScript is tried with, in a folder next to what cargo builds: web frameworks, other people's clients for
+# OAuth, tokens and the Model Context Protocol, what drives a browser, and what judges whether everybody can use a page.
 npm_packages() {
     place="${CARGO_TARGET_DIR:-target}/npm"
     list=node/clients/js/package.json

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -134,30 +134,36 @@ fn an_agent_with_its_old_recipe_needs_one_step_more() {
     });
 }
 
-#[test]
+/// Schemathesis, if this machine has it.
 #[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
-fn the_openapi_document_holds_against_a_tester_of_others() {
+pub(crate) fn tester() -> Option<PathBuf> {
     let target = program().ancestors().nth(2).unwrap().to_owned();
     let tester = target.join("schemathesis/bin/schemathesis");
-    if !tester.is_file() {
-        assert!(std::env::var_os("FAMA_FOREIGN").is_none(), "no {}", tester.display());
-        println!("skipped: no schemathesis; `FAMA_FOREIGN=1 .cargo/needs.sh test` installs one");
-        return;
+    if tester.is_file() {
+        return Some(tester);
     }
+    assert!(std::env::var_os("FAMA_FOREIGN").is_none(), "no {}", tester.display());
+    println!("skipped: no schemathesis; `FAMA_FOREIGN=1 .cargo/needs.sh test` installs one");
+    None
+}
+
+#[test]
+fn the_openapi_documents_hold_against_a_tester_of_others() {
+    let Some(tester) = tester() else { return };
     multi(async {
         let net = running(1).await;
         let (_, registration) = net.register(0, "swift-core-maps", &secret(2));
         net.accepted(0, registration).await;
         let node = net.nodes[0].as_ref().unwrap();
         for listener in [node.query, node.submit] {
-            tested(&tester, listener).await;
+            tested(&tester, listener, "/api/openapi.json").await;
         }
     });
 }
 
-/// Has the tester ask a listener for everything in its document.
-async fn tested(tester: &Path, listener: SocketAddr) {
-    let (tester, document) = (tester.to_owned(), format!("http://{listener}/api/openapi.json"));
+/// Has the tester ask a listener for everything in its document, which is at this path.
+pub(crate) async fn tested(tester: &Path, listener: SocketAddr, path: &str) {
+    let (tester, document) = (tester.to_owned(), format!("http://{listener}{path}"));
     let ran = tokio::task::spawn_blocking(move || {
         let dir = tempfile::tempdir().unwrap();
         let mut tester = Command::new(tester);

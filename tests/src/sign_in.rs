@@ -19,6 +19,10 @@ use fama_tests::{DOMAINS, domain, node_key, secret};
 use serde_json::{Value, json};
 
 use crate::federation::{LocalFederation, eventually, get, multi, signed};
+use crate::live::{tested, tester};
+
+mod foreign;
+mod secrets;
 
 const PAYMENTS: &str = "https://payments.example/api";
 /// How soon what is said at one node is known at the others' sign-in.
@@ -441,6 +445,15 @@ fn a_process_and_a_bound_key() {
             (401, &json!("jws_algorithm")),
             "without the delegation it is a stranger"
         );
+    });
+}
+
+#[test]
+fn the_openapi_document_holds_against_a_tester_of_others() {
+    let Some(tester) = tester() else { return };
+    multi(async {
+        let world = world().await;
+        tested(&tester, world.auth(0), "/openapi.json").await;
     });
 }
 

@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 
 use crate::profile::{NOW, every_log, prove};
 
+mod attacks;
+mod vectors;
+
 const PAYMENTS: &str = "https://payments.example/api";
 
 fn token_key(i: u8) -> SecretKey {

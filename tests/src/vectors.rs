@@ -63,7 +63,8 @@ pub(crate) fn manifest() -> Manifest {
 }
 
 /// Other files in the folder; the test named here reads each whole.
-const ELSEWHERE: [&str; 5] = ["ed25519-matrix.json", "governance.json", "invalid-logs.json", "upgrade", "wycheproof"];
+const ELSEWHERE: [&str; 6] =
+    ["ed25519-matrix.json", "governance.json", "invalid-logs.json", "tokens.json", "upgrade", "wycheproof"];
 
 fn made() -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
