@@ -16,11 +16,12 @@ use fama_ledger::id::{Hex, IdentityId, did};
 use fama_ledger::join::LocatedIdentity;
 use fama_ledger::manifest::Operator;
 use fama_ledger::token::{Assertion, Delegation, TokenError, jwk_set};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::layers::{self, OauthAnswer, Place};
 use super::moment::Moment;
-use super::openapi::{Api, Doc, Docs};
+use super::openapi::{Api, Doc, Docs, Kind, Parameter};
 use super::{ApiError, App, REQUESTS_MAX, Rates, Serving, error};
 use crate::clock;
 use crate::metrics::Metrics;
@@ -188,27 +189,56 @@ fn plain(message: &str) -> String {
     message.chars().map(|c| if matches!(c, ' '..='!' | '#'..='[' | ']'..='~') { c } else { '\'' }).collect()
 }
 
+/// The type of the bodies of OAuth's requests.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// An error of OAuth's routes (RFC 6749, section 5.2).
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "describes what `AuthError` writes")]
+struct OauthErrorView {
+    error: String,
+    error_description: String,
+    /// The stable code, which says more than `error` does.
+    code: String,
+}
+
 /// The routes of the sign-in listener.
 pub fn sign_in(shared: Arc<SignIn>, rates: Arc<Rates>) -> Router {
     let metrics = Arc::clone(&shared.app.shared.metrics);
     let about = "The sign-in listener of a Fama node: an OAuth 2.0 authorization server for client credentials, with \
                  signatures instead of secrets.";
-    let form = |summary| Doc::bytes(&["application/json"], summary).or(&[401, 429]);
+    let oauth = |doc: Doc| doc.fails::<OauthErrorView>().or(&[401]);
     let (router, docs) = Api::new(Docs::new(about))
         .get(
             "/.well-known/oauth-authorization-server",
             metadata,
-            Doc::bytes(&["application/json"], "What this server is and does (RFC 8414)"),
+            oauth(Doc::json::<Value>("What this server is and does (RFC 8414)")),
         )
         .get("/.well-known/jwks.json", keys, Doc::bytes(&["application/jwk-set+json"], "This issuer's token keys"))
         .get(
             "/oauth/authorize",
             authorize,
-            Doc::bytes(&["application/json"], "Always an error: there is nobody to ask"),
+            oauth(Doc::json::<Value>("Always an error: there is nobody to ask")).never(&[]),
         )
-        .post("/oauth/token", issue::token, form("An access token for an assertion (RFC 7523, RFC 8707, RFC 9449)"))
-        .post("/oauth/introspect", inspect::introspect, form("Whether a token holds now (RFC 7662)"))
-        .post("/oauth/revoke", inspect::revoke, form("Ends a token at this issuer (RFC 7009)"))
+        .post(
+            "/oauth/token",
+            issue::token,
+            oauth(Doc::json::<issue::TokenView>("An access token for an assertion (RFC 7523, RFC 8707, RFC 9449)"))
+                .headers(&[Parameter("DPoP", Kind::Text, "a proof (RFC 9449): the token is bound to its key")])
+                .bodies(const { &[(FORM, SchemaGenerator::subschema_for::<issue::TokenForm>)] }),
+        )
+        .post(
+            "/oauth/introspect",
+            inspect::introspect,
+            oauth(Doc::json::<inspect::IntrospectionView>("Whether a token holds now (RFC 7662)"))
+                .bodies(const { &[(FORM, SchemaGenerator::subschema_for::<inspect::AboutForm>)] }),
+        )
+        .post(
+            "/oauth/revoke",
+            inspect::revoke,
+            oauth(Doc::json::<Value>("Ends a token at this issuer (RFC 7009)"))
+                .bodies(const { &[(FORM, SchemaGenerator::subschema_for::<inspect::AboutForm>)] }),
+        )
         .post(
             "/v1/challenge",
             shell::challenge,
@@ -224,7 +254,7 @@ pub fn sign_in(shared: Arc<SignIn>, rates: Arc<Rates>) -> Router {
         .post(
             "/v1/verify",
             shell::verify,
-            Doc::bytes(&["application/json"], "Whether a token holds now").body::<shell::VerifyQuestion>(),
+            Doc::json::<inspect::IntrospectionView>("Whether a token holds now").body::<shell::VerifyQuestion>(),
         )
         .end();
     let router = router.merge(docs.served("/openapi.json")).fallback(error::no_route).with_state(shared);

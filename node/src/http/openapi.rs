@@ -63,6 +63,8 @@ pub(super) struct Doc {
     statuses: &'static [u16],
     /// Statuses of success; an answer is the same with each.
     successes: &'static [u16],
+    /// Another form that errors may have, as `application/json`.
+    failure: Option<BodySchema>,
 }
 
 impl Doc {
@@ -76,6 +78,7 @@ impl Doc {
             bodies: &[],
             statuses: &[],
             successes: &[200],
+            failure: None,
         }
     }
 
@@ -108,6 +111,12 @@ impl Doc {
 
     pub(super) const fn bodies(mut self, bodies: &'static [(&'static str, BodySchema)]) -> Self {
         self.bodies = bodies;
+        self
+    }
+
+    /// Errors may have this form, too.
+    pub(super) fn fails<T: JsonSchema>(mut self) -> Self {
+        self.failure = Some(SchemaGenerator::subschema_for::<T>);
         self
     }
 
@@ -182,7 +191,10 @@ impl Docs {
         parameters.extend(doc.parameters.iter().map(|parameter| described("query", *parameter, doc.required)));
         parameters.extend(doc.headers.iter().map(|header| described("header", *header, &[])));
         let problem = self.generator.subschema_for::<Problem<'static>>();
-        let error = json!({"description": "an error", "content": {PROBLEM: {"schema": problem}}});
+        let mut error = json!({"description": "an error", "content": {PROBLEM: {"schema": problem}}});
+        if let Some(schema) = doc.failure {
+            error["content"]["application/json"] = json!({"schema": schema(&mut self.generator)});
+        }
         let with_body: &[u16] = if method == "post" { &WITH_BODY } else { &[] };
         let mut responses = Map::new();
         for status in doc.successes {

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use fama_ledger::id::did;
 use fama_ledger::token::{AccessToken, scope_text};
+use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use super::{AuthError, FormBody, Parameters, SignIn, oauth, run};
@@ -12,6 +13,44 @@ use crate::clock;
 use crate::http::layers::Place;
 use crate::http::moment::Moment;
 use crate::http::{ApiError, App};
+
+/// Which token is meant, and who asks.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "describes what `Parameters` reads")]
+pub(in crate::http) struct AboutForm {
+    token: String,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
+    client_assertion_type: String,
+    /// A JWT that the caller signed for this issuer: the token's client or the service that it is for.
+    client_assertion: String,
+    /// A delegation, if it is not in the assertion.
+    fama_delegation: Option<String>,
+}
+
+/// Whether a token holds now (RFC 7662); if not, nothing else is said.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "describes what `state` writes")]
+pub(in crate::http) struct IntrospectionView {
+    active: bool,
+    iss: Option<String>,
+    /// The agent's DID.
+    sub: Option<String>,
+    /// The agent's handle.
+    client_id: Option<String>,
+    aud: Option<String>,
+    scope: Option<String>,
+    iat: Option<u64>,
+    exp: Option<u64>,
+    jti: Option<String>,
+    /// `Bearer` or `DPoP`
+    token_type: Option<String>,
+    /// The thumbprint of the key that the token is bound to, as `jkt`.
+    cnf: Option<Value>,
+    /// The process that acts, as `sub`.
+    act: Option<Value>,
+    /// The identity, the service, and the key's version and karma when the token was issued.
+    fama: Option<Value>,
+}
 
 pub(in crate::http) async fn introspect(
     State(shared): State<Arc<SignIn>>,

@@ -30,6 +30,26 @@ pub(in crate::http) struct TokenView {
     pub(in crate::http) scope: String,
 }
 
+/// What is asked for; each parameter at most once.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "describes what `by_assertion` reads")]
+pub(in crate::http) struct TokenForm {
+    /// `client_credentials`
+    grant_type: String,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`
+    client_assertion_type: String,
+    /// A JWT that the identity or its process signed for this issuer.
+    client_assertion: String,
+    /// The service's DID, or an https address at its domain: the token's `aud`.
+    resource: String,
+    /// Words with single spaces; all that is granted if it is absent.
+    scope: Option<String>,
+    /// The same identity as the assertion's, if it is there.
+    client_id: Option<String>,
+    /// A delegation, if it is not in the assertion.
+    fama_delegation: Option<String>,
+}
+
 /// What somebody wants a token for.
 pub(super) struct Wanted<'a> {
     pub(super) resource: &'a str,
