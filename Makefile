@@ -17,6 +17,7 @@ help:
 	@echo "make test   formatting, lints, documentation and all tests"
 	@echo "make bench  what each part costs, next to what it cannot do without"
 	@echo "            PART=renewals: an idle federation's cost, and the age of proofs, in four minutes"
+	@echo "            PART=tokens: how many tokens a node issues, next to bare signatures"
 	@echo "make grow   a node's data folder of N=1000000 made-up events, then what a node with it costs;"
 	@echo "            DATA=FOLDER continues there, IDENTITIES=N/10, PROVIDERS=5000, SEED=1"
 	@echo "make pictures the pictures of the papers, from a demonstration and from the runs of make grow"

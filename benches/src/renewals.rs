@@ -122,7 +122,7 @@ impl Cost {
 
 /// A frontier of `n` logs, each cosigned by all, with true signatures in the first place.
 fn frontier(n: usize) -> (Frontier, Manifest) {
-    let manifest = manifest(&ports(n), 30_000);
+    let manifest = manifest(&ports(n), 30_000, |_| Endpoints::default());
     let cosigned = |log: usize, by: usize| {
         let origin = manifest.origin(&manifest.operators()[log].log());
         let checkpoint = Checkpoint { origin, head: Head { size: 1_000_000, root: TreeRoot([7; 32]) } };
@@ -194,11 +194,11 @@ fn measured(n: usize, heartbeat: u64) -> (Cost, [Vec<f64>; 2]) {
     (cost, [idle, busy])
 }
 
-fn domain(i: usize) -> Domain {
+pub(crate) fn domain(i: usize) -> Domain {
     format!("op-{i}.example").parse().unwrap()
 }
 
-fn key(i: usize) -> SecretKey {
+pub(crate) fn key(i: usize) -> SecretKey {
     SecretKey::from_seed(Curve::Ed25519, blake3::hash(&i.to_le_bytes()).as_bytes()).unwrap()
 }
 
@@ -211,11 +211,11 @@ pub(crate) fn ports(n: usize) -> Vec<u16> {
     (20_000..32_000).filter(free).take(n).collect()
 }
 
-fn addresses(port: u16) -> Vec<String> {
+pub(crate) fn addresses(port: u16) -> Vec<String> {
     vec![format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")]
 }
 
-fn manifest(ports: &[u16], heartbeat_ms: u64) -> Manifest {
+pub(crate) fn manifest(ports: &[u16], heartbeat_ms: u64, endpoints: impl Fn(usize) -> Endpoints) -> Manifest {
     let operator = |(i, port): (usize, &u16)| Operator {
         name: domain(i),
         node_key: key(i).ed25519().unwrap().verifying_key(),
@@ -223,18 +223,19 @@ fn manifest(ports: &[u16], heartbeat_ms: u64) -> Manifest {
         generation: 1,
         begins: Millis::FIRST,
         addresses: addresses(*port),
-        endpoints: Endpoints::default(),
+        endpoints: endpoints(i),
     };
     let operators = ports.iter().enumerate().map(operator).collect();
     let policy = Policy { heartbeat_ms, ..Policy::recommended(ports.len()) };
-    let text = Genesis { name: "renewals".into(), policy, operators }.text().unwrap();
+    let text = Genesis { name: "measured".into(), policy, operators }.text().unwrap();
     let line = |i| sign(&text, domain(i).as_str(), key(1_000 + i).ed25519().unwrap());
     let signatures = (0..ports.len()).map(line).collect();
     Manifest::parse(&SignedNote { text, signatures }.to_string()).unwrap()
 }
 
-struct LiveNode {
-    query: SocketAddr,
+pub(crate) struct LiveNode {
+    pub(crate) query: SocketAddr,
+    pub(crate) auth: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<()>,
 }
@@ -250,7 +251,7 @@ struct LiveFederation {
 impl LiveFederation {
     fn start(runtime: &Runtime, n: usize, heartbeat: u64) -> Self {
         let (ports, dir) = (ports(n), tempfile::tempdir().unwrap());
-        let manifest = Arc::new(manifest(&ports, heartbeat));
+        let manifest = Arc::new(manifest(&ports, heartbeat, |_| Endpoints::default()));
         let start = |i: usize| Some(runtime.block_on(launch(config(&manifest, dir.path(), i, ports[i]))));
         let nodes: Vec<_> = (0..n).map(start).collect();
         let net = Self { manifest, nodes, _dir: dir, ports };
@@ -348,7 +349,7 @@ impl LiveFederation {
     }
 }
 
-fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
+pub(crate) fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
     let local = Listener { enabled: true, listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
     let listen = addresses(port).iter().map(|address| address.parse().unwrap()).collect();
     Config {
@@ -375,17 +376,18 @@ fn config(manifest: &Arc<Manifest>, dir: &Path, i: usize, port: u16) -> Config {
     }
 }
 
-async fn launch(config: Config) -> LiveNode {
+pub(crate) async fn launch(config: Config) -> LiveNode {
     let ((stop, stopped), (told, addresses)) = (oneshot::channel::<()>(), oneshot::channel());
     let stopped = async {
         let _ = stopped.await;
     };
-    let tell = |addresses: &Addresses| told.send(addresses.query.unwrap()).unwrap();
+    let tell = |addresses: &Addresses| told.send((addresses.query.unwrap(), addresses.auth)).unwrap();
     let ended = tokio::spawn(async move { node::run(config, stopped, tell).await.unwrap() });
-    LiveNode { query: addresses.await.unwrap(), stop, ended }
+    let (query, auth) = addresses.await.unwrap();
+    LiveNode { query, auth, stop, ended }
 }
 
-fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what}");
@@ -394,7 +396,7 @@ fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// The body of an answer.
-fn get(query: SocketAddr, path: &str) -> String {
+pub(crate) fn get(query: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(query).unwrap();
     let mut answer = String::new();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();

@@ -839,7 +839,7 @@ impl Config {
                  private address, or a firewall before it"
             )
         };
-        public.then(warning).into_iter().collect()
+        public.then(warning).into_iter().chain(self.unnamed_token_key()).collect()
     }
 
     /// As [`Config::load`]. If the operator, the key or the namespace does not fit the manifest in the file, the newest

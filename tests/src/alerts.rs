@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fama_ledger::replica::Overrides;
-use fama_node::config::{Config, Listener, ScrubSettings, Webhook, WebhookSecret};
+use fama_node::config::{AuthSettings, Config, Listener, ScrubSettings, Webhook, WebhookSecret};
 use fama_node::wire::SubmitRequest;
 use fama_tests::secret;
 use serde_json::{Value, json};
@@ -332,7 +333,10 @@ fn each_fault_fires_its_alert() {
         let config = |net: &LocalFederation, i: usize| -> Config {
             let overrides = Overrides { accept_clock: i == 1, ..Overrides::default() };
             let admin = Listener { enabled: true, listen: admins[i] };
-            Config { admin, overrides, scrub: SCRUBBED_ONCE, ..net.config(i) }
+            // An issuer that the manifest does not name.
+            let (listener, token_key) = (net.config(i).query, Arc::new(secret(5)));
+            let auth = (i == 0).then_some(AuthSettings { listener, token_key, token_seconds: 300 });
+            Config { admin, overrides, scrub: SCRUBBED_ONCE, auth, ..net.config(i) }
         };
         for i in 0..3 {
             let config = config(&net, i);
@@ -359,6 +363,16 @@ fn each_fault_fires_its_alert() {
             client.submit(SubmitRequest { forwarded: false, submissions }).await.unwrap();
         };
         watched.shows("FamaRefusesMuch", &about("name_taken", 0), refused).await;
+        let auth = net.nodes[0].as_ref().unwrap().auth;
+        let signed_in = || async {
+            let url = format!("http://{auth}/oauth/token");
+            let asked = tokio::task::spawn_blocking(move || {
+                let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+                config.new_agent().post(&url).send_form([("grant_type", "client_credentials")]).unwrap().status()
+            });
+            assert_eq!(asked.await.unwrap(), 503);
+        };
+        watched.shows("FamaIssuesNothing", &about("unknown_token_key", 0), signed_in).await;
         for admin in &admins[..3] {
             watched.shows("FamaNotScrubbed", &admin.to_string(), idle).await;
         }

@@ -22,11 +22,12 @@ const AGENT: &str = "swift-core-maps@alpha.example";
 const MODES: [&str; 2] = ["legacy", "auto"];
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(90);
-/// What a client with a key is offered; the last five sign.
-const TOOLS: [&str; 14] = [
+/// What a client with a key is offered; those from [`READING`] on sign.
+const TOOLS: [&str; 17] = [
     "look_up_agent",
     "explain_karma",
     "read_history",
+    "list_grants",
     "search",
     "leaderboard",
     "read_event",
@@ -36,9 +37,13 @@ const TOOLS: [&str; 14] = [
     "register",
     "sign_login",
     "attest",
+    "grant",
+    "ungrant",
     "rotate_key",
     "revoke_key",
 ];
+/// How many of them only read.
+const READING: usize = 10;
 
 /// A client in Python; dropping it closes its server, too.
 pub(crate) struct McpClient {
@@ -265,6 +270,22 @@ fn life(mcp: &McpUser<'_>, mode: &str, name: &str) {
         "delta"
     );
 
+    // What the service lets the agent do.
+    let scope = json!({"subject": agent, "issuer": "judge@beta.example", "scope": "read:files", "wait_final": true});
+    let (granted, question) = judge.signs("grant", &scope);
+    assert_eq!(granted["event"], shown_event(&question).id().to_string());
+    let shown = client.reads("list_grants", &json!({"agent": agent}));
+    assert_eq!(
+        (&shown["grants"][0]["scope"], &shown["grants"][0]["issuer"]),
+        (&json!("read:files"), &json!("judge@beta.example")),
+        "{shown}"
+    );
+    judge.signs("ungrant", &scope);
+    let given = json!({"agent": "judge@beta.example", "given": true, "with": agent});
+    assert_eq!(client.reads("list_grants", &given)["grants"], json!([]));
+    let wrong = json!({"subject": agent, "issuer": "judge@beta.example", "scope": "two words"});
+    assert_eq!(judge.refused("grant", &wrong), "bad_arguments");
+
     // Proofs, from a node and offline.
     let proven = client.reads("prove", &json!({"what": agent, "with_proof": true}));
     assert_eq!((&proven["shows"]["proven"], &proven["kind"]), (&json!(true), &json!("profile")), "{proven}");
@@ -301,15 +322,15 @@ fn tools_say_what_they_do() {
             let mut reader = mcp.client(&mcp.args(None), mode, true);
             let refused = reader.ask(&json!({"tool": "register", "arguments": {"handle": AGENT}}));
             assert!(refused["protocol_error"].as_str().unwrap().contains("no tool register"), "{refused}");
-            assert_eq!(names(&list(reader)), TOOLS[..9]);
+            assert_eq!(names(&list(reader)), TOOLS[..READING]);
             let tools = list(mcp.client(&mcp.args(Some("agent.pem")), mode, true));
             assert_eq!(names(&tools), TOOLS);
             for tool in &tools {
                 let name = tool["name"].as_str().unwrap();
-                let signs = TOOLS[9..].contains(&name);
+                let signs = TOOLS[READING..].contains(&name);
                 let hint = |hint: &str| tool["annotations"][hint].as_bool().unwrap();
                 assert_eq!(hint("readOnlyHint"), !signs, "{name}");
-                assert_eq!(hint("destructiveHint"), ["rotate_key", "revoke_key"].contains(&name), "{name}");
+                assert_eq!(hint("destructiveHint"), ["ungrant", "rotate_key", "revoke_key"].contains(&name), "{name}");
                 assert_eq!(hint("idempotentHint"), !["register", "attest", "rotate_key"].contains(&name), "{name}");
                 assert_eq!(hint("openWorldHint"), name != "verify_proof", "{name}");
                 let (input, output) = (&tool["inputSchema"], &tool["outputSchema"]["properties"]);

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::federation::{LocalFederation, eventually, get, multi, signed};
 use crate::live::{tested, tester};
 
+mod attacks;
 mod foreign;
 mod secrets;
 

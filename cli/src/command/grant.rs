@@ -24,24 +24,24 @@ shows what stands, `fama ungrant` takes it back.";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent that may do it: `name@home`, id or DID
-    subject: String,
+    pub(super) subject: String,
     /// The service that lets it: `name@home`, id or DID
     #[arg(long, value_name = "IDENTITY")]
-    issuer: String,
+    pub(super) issuer: String,
     /// What it may do, one word of at most 64 visible characters
     #[arg(long, value_name = "SCOPE", allow_hyphen_values = true)]
-    scope: Scope,
+    pub(super) scope: Scope,
     /// When the grant ends, like 2026-12-31T23:59:59.000Z [default: when it is taken back]
     #[arg(long, value_name = "TIME")]
-    expires: Option<Millis>,
+    pub(super) expires: Option<Millis>,
     /// Why, for people, at most 200 bytes
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// The issuer's home, if no node is asked
     #[arg(long, value_name = "DOMAIN")]
-    home: Option<Domain>,
+    pub(super) home: Option<Domain>,
     #[command(flatten)]
-    submission: SubmissionArgs,
+    pub(super) submission: SubmissionArgs,
 }
 
 /// Submits the grant.

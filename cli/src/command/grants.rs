@@ -21,18 +21,18 @@ const PAGE: u16 = 200;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// An agent or a service: `name@home`, id or DID
-    agent: String,
+    pub(super) agent: String,
     /// What it lets others do, as a service
     #[arg(long)]
-    given: bool,
+    pub(super) given: bool,
     /// Only those of this service, or to this agent
     #[arg(long, value_name = "IDENTITY")]
-    with: Option<String>,
+    pub(super) with: Option<String>,
     /// How many grants to show
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    limit: u32,
+    pub(super) limit: u32,
     #[command(flatten)]
-    query: QueryArgs,
+    pub(super) query: QueryArgs,
 }
 
 /// Asks a node for the grants, page by page.

@@ -24,18 +24,18 @@ within seconds if they ask a node or follow its stream, and when the agent's tok
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent that may no longer: `name@home`, id or DID
-    subject: String,
+    pub(super) subject: String,
     /// The service that had let it: `name@home`, id or DID
     #[arg(long, value_name = "IDENTITY")]
-    issuer: String,
+    pub(super) issuer: String,
     /// What it may no longer do
     #[arg(long, value_name = "SCOPE", allow_hyphen_values = true)]
-    scope: Scope,
+    pub(super) scope: Scope,
     /// The issuer's home, if no node is asked
     #[arg(long, value_name = "DOMAIN")]
-    home: Option<Domain>,
+    pub(super) home: Option<Domain>,
     #[command(flatten)]
-    submission: SubmissionArgs,
+    pub(super) submission: SubmissionArgs,
 }
 
 /// Submits the end of a grant.

@@ -107,6 +107,21 @@ fn texts_may_begin_with_a_hyphen() {
     json(dir.path(), &format!("{admit} --key {{}}/alpha.example/node.pem --dry-run"));
 }
 
+/// A sign-in listener whose key the manifest does not name: it starts, issues nothing, and says so before.
+#[test]
+fn a_token_key_that_the_manifest_does_not_name_is_a_warning() {
+    let dir = folder();
+    json(dir.path(), "key new --out {}/token.pem --ed25519");
+    let (config, token) = (path(dir.path(), "alpha.example/node.toml"), path(dir.path(), "token.pem"));
+    let plain = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{plain}\n[auth]\nlisten = \"127.0.0.1:0\"\ntoken_key = \"{token}\"\n")).unwrap();
+    let check = "node --config {}/alpha.example/node.toml --check";
+    let warnings = json(dir.path(), check)["warnings"].to_string();
+    assert!(warnings.contains("version 1 of the manifest names no token key ed25519:"), "{warnings}");
+    fs::write(&config, plain).unwrap();
+    assert_eq!(json(dir.path(), check)["warnings"].to_string(), "[]");
+}
+
 /// Modes with which service managers and orchestrators hand out keys.
 #[test]
 fn a_group_may_read_a_key_where_it_is_handed_out_so() {

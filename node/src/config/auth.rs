@@ -3,12 +3,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use fama_ledger::key::PublicKey;
+use fama_ledger::manifest::Operator;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::token::TOKEN_SECONDS_MAX;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ConfigError, ConfigFile, ConfigText, Listener, loopback};
+use super::{Config, ConfigError, ConfigFile, ConfigText, Listener, loopback};
 
 /// The default of `[auth]`: off.
 pub const AUTH: Listener = Listener { enabled: false, ..loopback(8060) };
@@ -43,6 +45,24 @@ impl RawAuth {
         raw.map_or(AUTH, |raw| {
             let listen = raw.listen.as_ref().map_or(AUTH.listen, |listen| *listen.get_ref());
             Listener { enabled: raw.enabled.unwrap_or(true), listen }
+        })
+    }
+}
+
+impl Config {
+    /// A warning if no operator of the manifest has the token key: nothing is issued with it.
+    pub(super) fn unnamed_token_key(&self) -> Option<String> {
+        let key = self.auth.as_ref()?.token_key.public();
+        let names = |operator: &Operator| {
+            operator.endpoints.token_keys.iter().any(|named| PublicKey::Ed25519(named.to_bytes()) == key)
+        };
+        let named = self.manifest.operators().iter().any(names);
+        let version = self.manifest.version();
+        (!named).then(|| {
+            format!(
+                "version {version} of the manifest names no token key {key}: the sign-in listener issues nothing until \
+                 one does"
+            )
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Other people's software at the sign-in listener, unmodified: Authlib, PyJWT, oauth4webapi, jose and dpop.
 //!
-//! Each script in `tests/sign_in` gets the federation as JSON. The issuers are `https` origins as in a federation that runs
-//! somewhere; the scripts send what is for them to the listeners of this machine.
+//! Each script in `tests/sign_in` gets the federation as JSON. The issuers are `https` origins as in a federation on
+//! machines of its own; the scripts send what is for them to the listeners of this machine.
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -1,4 +1,4 @@
-//! `tokens.json`: access tokens, delegations, calls and DPoP proofs for other implementations, with what each must come to.
+//! `tokens.json`: access tokens, delegations, calls and DPoP proofs for other implementations, and what each comes to.
 //!
 //! `FAMA_BLESS=1` rewrites the file. Every vector of the file is checked, and every member of a vector is used.
 use base64ct::{Base64UrlUnpadded, Encoding as _};

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use self::reading::{
-    ExplainKarma, Leaderboard, LookUpAgent, Prove, ReadEvent, ReadHistory, Search, VerifyLogin, VerifyProof,
+    ExplainKarma, Leaderboard, ListGrants, LookUpAgent, Prove, ReadEvent, ReadHistory, Search, VerifyLogin, VerifyProof,
 };
-use self::signing::{Attest, Register, RevokeKey, RotateKey, SignLogin};
+use self::signing::{Attest, GrantScope, Register, RevokeKey, RotateKey, SignLogin, UngrantScope};
 use super::super::submission::SubmissionArgs;
 use super::untrusted;
 use crate::failure::Failure;
@@ -314,8 +314,8 @@ macro_rules! tools {
 }
 
 tools! {
-    LookUpAgent, ExplainKarma, ReadHistory, Search, Leaderboard, ReadEvent, VerifyLogin, Prove, VerifyProof,
-    Register, SignLogin, Attest, RotateKey, RevokeKey
+    LookUpAgent, ExplainKarma, ReadHistory, ListGrants, Search, Leaderboard, ReadEvent, VerifyLogin, Prove,
+    VerifyProof, Register, SignLogin, Attest, GrantScope, UngrantScope, RotateKey, RevokeKey
 }
 
 /// The node that a tool asks, for [`AnswerSource`].

@@ -9,13 +9,15 @@ use super::{
     CHALLENGE_BYTES_MAX, Effect, McpTool, NO_ROUTE, Options, Outcome, WAIT_SECONDS, WORD_BYTES_MAX, bounded,
     newer_only, outcome, parsed,
 };
-use crate::command::{agent, check_login, event, leaderboard, prove, verify};
+use crate::command::{agent, check_login, event, grants, leaderboard, prove, verify};
 use crate::failure::Failure;
 use crate::proven::Accepted;
 use crate::settings;
 use crate::terminal::Terminal;
 
 const READS: Effect = Effect::Reads { asks: true };
+/// Most grants of an answer.
+const GRANTS_MAX: u32 = 200;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -145,6 +147,37 @@ impl McpTool for ReadHistory {
         let parameters: Vec<_> = given.into_iter().chain(self.cursor.map(|cursor| ("cursor", cursor))).collect();
         let answer = options.query.open()?.get(&["agent", &self.agent, path], &parameters);
         terminal.answer(&answer.map_err(|failure| newer_only(failure, "history"))?, "")
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListGrants {
+    /// The agent or the service: `name@home`, id (64 hex digits) or DID
+    agent: String,
+    /// What it lets others do, as a service; otherwise what services let it do
+    #[serde(default)]
+    given: bool,
+    /// Only those of this service, or to this agent
+    with: Option<String>,
+}
+
+impl McpTool for ListGrants {
+    const NAME: &'static str = "list_grants";
+    const TITLE: &'static str = "List grants";
+    const DESCRIPTION: &'static str = "Lists what services let an agent do, or what a service lets agents do: scopes that \
+        were granted in the ledger and not taken back. A scope is a word of the service's own.";
+    const EFFECT: Effect = READS;
+    const ANSWER: (&'static str, &'static [(&'static str, &'static str)]) = (
+        "What `fama grants --json` prints; `more` says whether some are missing",
+        &[("handle", "string"), ("grants", "array"), ("more", "boolean")],
+    );
+
+    fn run(self, options: &Options, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+        bounded("agent", &self.agent, WORD_BYTES_MAX)?;
+        bounded("with", self.with.as_deref().unwrap_or_default(), WORD_BYTES_MAX)?;
+        let Self { agent, given, with } = self;
+        grants::run(&grants::Args { agent, given, with, limit: GRANTS_MAX, query: options.query.clone() }, terminal)
     }
 }
 

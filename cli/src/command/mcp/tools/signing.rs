@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::super::untrusted;
 use super::{CHALLENGE_BYTES_MAX, Effect, McpTool, NOTE_BYTES_MAX, Options, WORD_BYTES_MAX, bounded, parsed};
-use crate::command::{attest, register, revoke, rotate, sign};
+use crate::command::{attest, grant, register, revoke, rotate, sign, ungrant};
 use crate::failure::Failure;
 use crate::files;
 use crate::login::LoginRequest;
@@ -16,6 +16,9 @@ use crate::terminal::{Terminal, ToSign};
 /// What the receipt of an event has.
 const RECEIPT: (&str, &[(&str, &str)]) =
     ("The receipt: event, log, time, whether it is final, proof", &[("event", "string"), ("final", "boolean")]);
+
+/// What is wanted instead of a scope that is none.
+const A_SCOPE: &str = "want one word of at most 64 visible characters";
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +131,77 @@ impl McpTool for Attest {
             &attest::Args { subject, issuer, delta, context, reason, reference, home: None, submission },
             terminal,
         )
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GrantScope {
+    /// The agent that may do it: `name@home`, id or DID
+    subject: String,
+    /// The service that lets it, whose key this server has: `name@home`, id or DID
+    issuer: String,
+    /// What it may do: one word of the service's own, at most 64 visible characters
+    scope: String,
+    /// When the grant ends, like 2026-12-31T23:59:59.000Z [default: when it is taken back]
+    expires: Option<String>,
+    /// Why, at most 200 bytes
+    reason: Option<String>,
+    /// Wait until the grant can never be undone
+    #[serde(default)]
+    wait_final: bool,
+}
+
+impl McpTool for GrantScope {
+    const NAME: &'static str = "grant";
+    const TITLE: &'static str = "Let an agent do something";
+    const DESCRIPTION: &'static str = "Lets an agent do something at a service, in the name of that service: whoever issues \
+        tokens gives the agent this scope from then on. Asks the user before it signs.";
+    const EFFECT: Effect = Effect::Signs { destructive: false, idempotent: true };
+    const ANSWER: (&'static str, &'static [(&'static str, &'static str)]) = RECEIPT;
+
+    fn run(self, options: &Options, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+        let Self { subject, issuer, scope, expires, reason, wait_final } = self;
+        for (name, value) in [("subject", &subject), ("issuer", &issuer)] {
+            bounded(name, value, WORD_BYTES_MAX)?;
+        }
+        bounded("reason", reason.as_deref().unwrap_or_default(), NOTE_BYTES_MAX)?;
+        let scope = parsed("scope", &scope, A_SCOPE)?;
+        let expires = expires.map(|text| parsed("expires", &text, "want a time like 2026-12-31T23:59:59.000Z"));
+        let (expires, submission) = (expires.transpose()?, options.submission(wait_final)?);
+        grant::run(&grant::Args { subject, issuer, scope, expires, reason, home: None, submission }, terminal)
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UngrantScope {
+    /// The agent that may no longer: `name@home`, id or DID
+    subject: String,
+    /// The service that had let it, whose key this server has: `name@home`, id or DID
+    issuer: String,
+    /// What it may no longer do
+    scope: String,
+    /// Wait until that can never be undone
+    #[serde(default)]
+    wait_final: bool,
+}
+
+impl McpTool for UngrantScope {
+    const NAME: &'static str = "ungrant";
+    const TITLE: &'static str = "Take a grant back";
+    const DESCRIPTION: &'static str = "Takes back what a service let an agent do. Others learn of it within seconds, or when \
+        the agent's token ends. Asks the user before it signs.";
+    const EFFECT: Effect = Effect::Signs { destructive: true, idempotent: true };
+    const ANSWER: (&'static str, &'static [(&'static str, &'static str)]) = RECEIPT;
+
+    fn run(self, options: &Options, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+        let Self { subject, issuer, scope, wait_final } = self;
+        for (name, value) in [("subject", &subject), ("issuer", &issuer)] {
+            bounded(name, value, WORD_BYTES_MAX)?;
+        }
+        let (scope, submission) = (parsed("scope", &scope, A_SCOPE)?, options.submission(wait_final)?);
+        ungrant::run(&ungrant::Args { subject, issuer, scope, home: None, submission }, terminal)
     }
 }
 
