@@ -10,6 +10,7 @@ use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use fama_ledger::time::Millis;
 use fama_node::clock;
+use fama_node::config::AUTH;
 
 use crate::failure::Failure;
 use crate::files::{self, PUBLIC_MODE, SECRET_MODE};
@@ -23,6 +24,9 @@ pub(crate) const CONFIG_FILE: &str = "node.toml";
 pub(crate) const NODE_KEY_FILE: &str = "node.pem";
 /// File name of an operator's governance key.
 pub(crate) const GOVERNANCE_KEY_FILE: &str = "governance.pem";
+
+/// File name of the key of an operator's tokens.
+pub(crate) const TOKEN_KEY_FILE: &str = "token.pem";
 
 /// File name of a new operator's entry for the next version of the manifest.
 pub(crate) const OPERATOR_FILE: &str = "operator.toml";
@@ -42,7 +46,7 @@ pub struct OperatorPlan {
     pub query: SocketAddr,
     /// Address of its admin listener.
     pub admin: SocketAddr,
-    /// The HTTP addresses that the manifest names.
+    /// The HTTP addresses that the manifest names. With an issuer, a token key is drawn.
     pub endpoints: Endpoints,
 }
 
@@ -111,6 +115,13 @@ impl OperatorPlan {
         multiaddresses(&host, self.port)
     }
 
+    /// The address of the sign-in listener: the issuer's own on this machine, else the default, for a proxy before it.
+    fn auth(&self) -> Option<SocketAddr> {
+        let issuer = self.endpoints.issuer.as_deref()?;
+        let own = issuer.strip_prefix("http://").and_then(|place| place.parse().ok());
+        Some(own.unwrap_or(AUTH.listen))
+    }
+
     fn listen(&self) -> Vec<String> {
         let of = |ip: &IpAddr| multiaddresses(&Host::Ip(*ip).multiaddress(), self.port);
         self.bind.iter().flat_map(of).collect()
@@ -130,10 +141,13 @@ impl OperatorPlan {
     pub(crate) fn config(&self) -> String {
         let Self { domain, query, admin, .. } = self;
         let listen = self.listen();
+        let auth = self.auth().map_or_else(String::new, |auth| {
+            format!("\n[auth]\nlisten = \"{auth}\"\ntoken_key = \"{TOKEN_KEY_FILE}\"\n")
+        });
         format!(
             "# The node of {domain}. Every setting with its default: fama node --example-config\n\
              data_dir = \"data\"\nmanifest = \"{MANIFEST_FILE}\"\noperator = \"{domain}\"\nnode_key = \"{NODE_KEY_FILE}\"\n\n\
-             [network]\nlisten = {listen:?}\n\n[query]\nlisten = \"{query}\"\n\n[admin]\nlisten = \"{admin}\"\n"
+             [network]\nlisten = {listen:?}\n\n[query]\nlisten = \"{query}\"\n\n[admin]\nlisten = \"{admin}\"\n{auth}"
         )
     }
 }
@@ -172,10 +186,12 @@ impl Created {
     }
 }
 
-/// The keys of one operator, both Ed25519.
+/// The keys of one operator, all Ed25519.
 struct Keys {
     node: SecretKey,
     governance: SecretKey,
+    /// Of an operator with an issuer.
+    token: Option<SecretKey>,
 }
 
 /// Generates all keys, signs the genesis with every governance key, and writes everything below `dir`.
@@ -185,7 +201,7 @@ struct Keys {
 pub fn create(plan: &FederationPlan, dir: &Path) -> Result<Created, Failure> {
     plan.operators.iter().try_for_each(OperatorPlan::check)?;
     check_ports(&plan.operators)?;
-    let keys = plan.operators.iter().map(|_| draw()).collect::<Result<Vec<Keys>, Failure>>()?;
+    let keys = plan.operators.iter().map(draw).collect::<Result<Vec<Keys>, Failure>>()?;
     let text = genesis(plan, &keys)?;
     let manifest = Manifest::parse(&text)?;
     let manifest_path = dir.join(MANIFEST_FILE);
@@ -200,7 +216,8 @@ pub fn create(plan: &FederationPlan, dir: &Path) -> Result<Created, Failure> {
 fn check_ports(operators: &[OperatorPlan]) -> Result<(), Failure> {
     let mut taken = BTreeMap::new();
     for operator in operators {
-        for port in [operator.port, operator.query.port(), operator.admin.port()] {
+        let auth = operator.auth().map(|auth| auth.port());
+        for port in [operator.port, operator.query.port(), operator.admin.port()].into_iter().chain(auth) {
             if let Some(other) = taken.insert((&operator.host, port), &operator.domain) {
                 let message = format!("{} would listen on port {port}, as does {other}", operator.domain);
                 return Err(Failure::new("ports", message)
@@ -211,8 +228,10 @@ fn check_ports(operators: &[OperatorPlan]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn draw() -> Result<Keys, Failure> {
-    Ok(Keys { node: files::draw_key(Curve::Ed25519)?, governance: files::draw_key(Curve::Ed25519)? })
+fn draw(operator: &OperatorPlan) -> Result<Keys, Failure> {
+    let draw = || files::draw_key(Curve::Ed25519);
+    let token = operator.endpoints.issuer.as_ref().map(|_| draw()).transpose()?;
+    Ok(Keys { node: draw()?, governance: draw()?, token })
 }
 
 const ED25519: &str = "operators' keys are drawn as Ed25519";
@@ -239,6 +258,9 @@ fn write_folder(operator: &OperatorPlan, keys: &Keys, folder: &Path) -> Result<(
     files::create_folder(folder)?;
     files::create(&folder.join(NODE_KEY_FILE), &keys.node.to_pem(), SECRET_MODE)?;
     files::create(&folder.join(GOVERNANCE_KEY_FILE), &keys.governance.to_pem(), SECRET_MODE)?;
+    if let Some(token) = &keys.token {
+        files::create(&folder.join(TOKEN_KEY_FILE), &token.to_pem(), SECRET_MODE)?;
+    }
     files::create(&folder.join(CONFIG_FILE), &operator.config(), PUBLIC_MODE)
 }
 
@@ -248,7 +270,7 @@ fn write_folder(operator: &OperatorPlan, keys: &Keys, folder: &Path) -> Result<(
 /// `file_exists`, as nothing is ever overwritten.
 pub(crate) fn join(operator: &OperatorPlan, folder: &Path) -> Result<Operator, Failure> {
     operator.check()?;
-    let keys = draw()?;
+    let keys = draw(operator)?;
     write_folder(operator, &keys, folder)?;
     let operator = manifest_entry(operator, &keys);
     files::create(&folder.join(OPERATOR_FILE), &operator.to_toml(), PUBLIC_MODE)?;
@@ -262,6 +284,7 @@ pub(crate) fn begins() -> Millis {
 }
 
 fn manifest_entry(operator: &OperatorPlan, keys: &Keys) -> Operator {
+    let token_keys = keys.token.iter().filter_map(|key| Some(key.ed25519()?.verifying_key())).collect();
     Operator {
         name: operator.domain.clone(),
         node_key: keys.node.ed25519().expect(ED25519).verifying_key(),
@@ -269,7 +292,7 @@ fn manifest_entry(operator: &OperatorPlan, keys: &Keys) -> Operator {
         generation: 1,
         begins: begins(),
         addresses: operator.addresses(),
-        endpoints: operator.endpoints.clone(),
+        endpoints: Endpoints { token_keys, ..operator.endpoints.clone() },
     }
 }
 

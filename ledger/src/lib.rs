@@ -51,6 +51,7 @@ pub mod stand;
 pub mod cut;
 
 // How nodes keep copies of each other's logs: a state machine without I/O.
+pub mod frontier;
 pub mod lateness;
 pub mod replica;
 

@@ -186,7 +186,8 @@ pub struct AccessToken {
     pub karma: i64,
     /// The issuer's clock at its frontier, as a time.
     pub as_of: String,
-    /// The issuer's frontier, as `/api/stream` writes it.
+    /// Up to where the issuer had read every log, for [`Frontier::parse`](crate::frontier::Frontier::parse): what
+    /// happened later, it did not know.
     pub frontier: String,
 }
 

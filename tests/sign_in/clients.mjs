@@ -119,6 +119,32 @@ const parts = {
     }
   },
 
+  /** The protocol's SDK signs in at an MCP server with an Ed25519 key, and with a delegated key. */
+  async mcp() {
+    const sdk = (path) => load(`@modelcontextprotocol/sdk/client/${path}`);
+    const [{ Client }, { StreamableHTTPClientTransport }] = [await sdk("index.js"), await sdk("streamableHttp.js")];
+    const { PrivateKeyJwtProvider, createPrivateKeyJwtAuth } = await sdk("auth-extensions.js");
+    const [, ed, delegated] = [...given.agents, given.delegated];
+    const whoami = async (provider) => {
+      const client = new Client({ name: "test", version: "1" });
+      const transport = new StreamableHTTPClientTransport(new URL(given.mcp), { authProvider: provider, fetch: routed });
+      await client.connect(transport);
+      const { content } = await client.callTool({ name: "whoami", arguments: {} });
+      await client.close();
+      return content.map((block) => block.text ?? "").join("");
+    };
+    const common = { expectedIssuer: first, scope: "read" };
+    const privateKey = await jose.exportJWK(await jose.importPKCS8(readFileSync(ed.key, "utf8"), "EdDSA", { extractable: true }));
+    const own = new PrivateKeyJwtProvider({ clientId: ed.handle, privateKey, algorithm: "EdDSA", ...common });
+    assert.match(await whoami(own), new RegExp(ed.handle));
+    const [issuer, claims] = [delegated.handle, { fama_delegation: delegated.delegation }];
+    const process = new PrivateKeyJwtProvider({ clientId: issuer, privateKey: delegated.jwk, algorithm: "ES256", ...common });
+    process.addClientAuthentication = createPrivateKeyJwtAuth({
+      issuer, subject: issuer, privateKey: delegated.jwk, alg: "ES256", claims,
+    });
+    assert.match(await whoami(process), new RegExp(delegated.process));
+  },
+
   /** A token holds with its issuer's set as another operator's node serves it, and a set holds for its own issuer only. */
   async jose() {
     const sets = Object.fromEntries(given.issuers.map((one) => [one, jose.createRemoteJWKSet(new URL(given.sets[one]))]));

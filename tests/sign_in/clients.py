@@ -4,35 +4,51 @@ The test that starts this gives a federation in `FAMA_SIGN_IN`, as JSON. `routes
 origins there are those of the test's listeners. What fails ends the program with an error.
 """
 
+import asyncio
 import json
 import os
 import secrets
 import sys
 from pathlib import Path
 
-import httpx
+import httpx2
 import jwt
 from authlib.integrations.httpx_client import OAuth2Client, OAuthError
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from joserfc.jwk import ECKey, OKPKey
+from mcp import Client
+from mcp.client.auth.extensions.client_credentials import PrivateKeyJWTOAuthProvider, SignedJWTParameters
+from mcp.client.streamable_http import streamable_http_client
 
 GIVEN = json.loads(os.environ["FAMA_SIGN_IN"])
 RESOURCE = GIVEN["resource"]
 
 
-class Routes(httpx.BaseTransport):
-    """Sends what is for an origin to the listener that the test has for it."""
+def routed(url):
+    """The address at the listener that the test has for an origin."""
+    for origin, listener in GIVEN["routes"].items():
+        if url.startswith(f"{origin}/"):
+            return listener + url.removeprefix(origin)
+    return url
 
+
+class Routes(httpx2.BaseTransport):
     def __init__(self):
-        self.transport = httpx.HTTPTransport()
+        self.transport = httpx2.HTTPTransport()
 
     def handle_request(self, request):
-        url = str(request.url)
-        for origin, listener in GIVEN["routes"].items():
-            if url.startswith(f"{origin}/"):
-                request.url = httpx.URL(listener + url.removeprefix(origin))
+        request.url = httpx2.URL(routed(str(request.url)))
         return self.transport.handle_request(request)
+
+
+class AsyncRoutes(httpx2.AsyncBaseTransport):
+    def __init__(self):
+        self.transport = httpx2.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request):
+        request.url = httpx2.URL(routed(str(request.url)))
+        return await self.transport.handle_async_request(request)
 
 
 def check(holds, what):
@@ -55,7 +71,7 @@ def client_of(agent, issuer):
 
 
 def metadata_of(issuer):
-    with httpx.Client(transport=Routes()) as http:
+    with httpx2.Client(transport=Routes()) as http:
         metadata = AuthorizationServerMetadata(http.get(f"{issuer}/.well-known/oauth-authorization-server").json())
     metadata.validate()
     check(metadata["issuer"] == issuer, metadata["issuer"])
@@ -119,7 +135,7 @@ def pyjwt():
 def pyjwt_signs():
     """PyJWT makes assertions of either curve, with what it has for that."""
     issuer = GIVEN["issuers"][0]
-    with httpx.Client(transport=Routes()) as http:
+    with httpx2.Client(transport=Routes()) as http:
         for agent in GIVEN["agents"]:
             now = GIVEN["now"]
             claims = {
@@ -137,5 +153,46 @@ def pyjwt_signs():
             check(answer.status_code == 401 and answer.json()["code"] == "used", answer.text)
 
 
+class Memory:
+    """Where the SDK keeps what it gets."""
+
+    tokens = client = None
+
+    async def get_tokens(self):
+        return self.tokens
+
+    async def set_tokens(self, tokens):
+        self.tokens = tokens
+
+    async def get_client_info(self):
+        return self.client
+
+    async def set_client_info(self, client):
+        self.client = client
+
+
+async def who_am_i(agent, scope):
+    """What a tool of the MCP server answers to an agent that signs in by client credentials."""
+    signing = SignedJWTParameters(
+        issuer=agent["handle"], subject=agent["handle"], signing_key=Path(agent["key"]).read_text(),
+        signing_algorithm=agent["algorithm"],
+    )  # fmt: skip
+    provider = PrivateKeyJWTOAuthProvider(
+        server_url=GIVEN["mcp"], storage=Memory(), client_id=agent["handle"], scope=scope,
+        assertion_provider=signing.create_assertion_provider(), issuer=GIVEN["issuers"][0],
+    )  # fmt: skip
+    async with httpx2.AsyncClient(auth=provider, transport=AsyncRoutes(), timeout=60) as http:
+        async with Client(streamable_http_client(GIVEN["mcp"], http_client=http)) as client:
+            result = await client.call_tool("whoami", {})
+            return "".join(block.text for block in result.content if block.type == "text")
+
+
+def mcp():
+    """The protocol's SDK finds the issuer by itself, and signs in at an MCP server with a key of each curve."""
+    for agent in GIVEN["agents"]:
+        said = asyncio.run(who_am_i(agent, "read"))
+        check(agent["handle"] in said, said)
+
+
 if __name__ == "__main__":
-    {"authlib": authlib, "pyjwt": pyjwt, "pyjwt_signs": pyjwt_signs}[sys.argv[1]]()
+    {"authlib": authlib, "mcp": mcp, "pyjwt": pyjwt, "pyjwt_signs": pyjwt_signs}[sys.argv[1]]()

@@ -64,7 +64,7 @@ fn run(node: &Path, tests: &[&str], (name, value): (&str, &Path)) {
 #[test]
 fn the_client_reads_every_vector_and_checks_logins() {
     let Some(node) = node() else { return };
-    run(&node, &["vectors", "browser", "login"], ("FAMA_BIN", &program()));
+    run(&node, &["vectors", "browser", "login", "tokens", "resource"], ("FAMA_BIN", &program()));
 }
 
 #[test]

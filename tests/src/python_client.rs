@@ -45,7 +45,9 @@ fn run(pattern: &str) {
 
 #[test]
 fn texts_logins_and_streams() {
-    for pattern in ["test_texts.py", "test_login.py", "test_stream.py", "test_transport.py"] {
+    for pattern in
+        ["test_texts.py", "test_login.py", "test_stream.py", "test_transport.py", "test_tokens.py", "test_resource.py"]
+    {
         run(pattern);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fama_ledger::base64;
 use fama_ledger::event::{Action, Method, SuspendReason};
-use fama_ledger::id::{IdentityId, did};
+use fama_ledger::id::{EventId, IdentityId, did};
 use fama_ledger::jose::{self, JoseKey};
 use fama_ledger::key::{Curve, Signature};
 use fama_ledger::manifest::Endpoints;
@@ -24,6 +24,8 @@ use crate::live::{tested, tester};
 mod attacks;
 mod foreign;
 mod secrets;
+mod servers;
+mod withdrawn;
 
 const PAYMENTS: &str = "https://payments.example/api";
 /// How soon what is said at one node is known at the others' sign-in.
@@ -107,13 +109,13 @@ impl World {
         self.net.accepted(3, signed(self.net.event(action), &self.service.1)).await;
     }
 
-    async fn suspend(&self, i: usize, identity: IdentityId, more: bool) {
+    async fn suspend(&self, i: usize, identity: IdentityId, more: bool) -> EventId {
         let operator = domain(DOMAINS[i]);
         let action = match more {
             true => Action::Suspend { operator, identity, reason: SuspendReason::Misconduct },
             false => Action::Resume { operator, identity },
         };
-        self.net.accepted(i, signed(self.net.event(action), &node_key(u8::try_from(i).unwrap()))).await;
+        self.net.accepted(i, signed(self.net.event(action), &node_key(u8::try_from(i).unwrap()))).await.event
     }
 
     /// Asks the first operator for a token until the answer has this code (or `ok`), which may take a moment.

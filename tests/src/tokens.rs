@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use fama_ledger::event::Scope;
+use fama_ledger::frontier::{Frontier, FrontierError};
 use fama_ledger::id::{EventId, did};
 use fama_ledger::jose::{self, JoseKey};
 use fama_ledger::key::{Curve, PublicKey};
@@ -470,4 +471,29 @@ fn a_dpop_proof_is_for_one_request() {
     let header = json!({"alg": "ES256K", "typ": "dpop+jwt", "jwk": JoseKey::Ledger(secp.public()).to_jwk()});
     let checked = DpopProof::check(&made(&header, &claims, &secp), "POST", uri, None, NOW);
     assert_eq!(checked.unwrap_err().code(), "jws_key");
+}
+
+#[test]
+fn a_frontier_is_read_as_it_was_written() {
+    let manifest = federation();
+    let logs: Vec<_> = manifest.logs().keys().cloned().collect();
+    let sizes = [1, 0, (1 << 63) - 1, 300];
+    let frontier: Frontier = logs.iter().cloned().zip(sizes).collect();
+    let text = frontier.text(&manifest);
+    assert!(text.starts_with("1.") && text.len() == 2 + 18, "{text}");
+    assert_eq!(Frontier::parse(&text, &manifest), Ok(frontier.clone()));
+    assert_eq!(Frontier::parse(&Frontier::default().text(&manifest), &manifest).unwrap().of(&logs[3]), 0);
+    let mut further = frontier.clone();
+    further.set(&logs[1], 5);
+    assert_eq!(
+        (further.is_beyond(&frontier), frontier.is_beyond(&further), frontier.behind(&further)),
+        (true, false, 5)
+    );
+    assert_eq!(Frontier::parse(&text.replacen("1.", "2.", 1), &manifest), Err(FrontierError::LaterVersion(2)));
+    // No version, too few sizes, too many, one that has no end, one of 64 bits, padding.
+    for text in
+        ["", "1", "1.", "x.AAAAAA", "0.AAAAAA", "1.AAAA", "1.AAAAAAA", "1.AAAAgA", "1.gICAgICAgICAAQAAAA", "1.AAAAAA=="]
+    {
+        assert_eq!(Frontier::parse(text, &manifest), Err(FrontierError::Malformed), "{text}");
+    }
 }

@@ -51,7 +51,9 @@ enum FederationCommand {
 Example: four operators on this machine, then on four
   fama federation new Demo alpha.example beta.example gamma.example delta.example --out demo
   fama federation new Real alpha.example beta.example gamma.example delta.example --out real \\
-    --host fama.alpha.example --host fama.beta.example --host 203.0.113.7 --host 203.0.113.8")]
+    --host fama.alpha.example --host fama.beta.example --host 203.0.113.7 --host 203.0.113.8
+One whose first operator issues tokens, so that agents sign in there:
+  fama federation new Demo alpha.example --out demo --issuer alpha.example=http://127.0.0.1:8060")]
     New(NewArgs),
     /// Show a manifest or a draft: content, changes, signatures, and which are missing
     #[command(after_help = show::EXAMPLE)]
@@ -119,6 +121,10 @@ struct NewArgs {
     /// How many operators must sponsor a provider [default: f + 1]
     #[arg(long, value_name = "N")]
     min_sponsors: Option<u32>,
+    /// The issuer of an operator's tokens: https:// and a host, or http:// and a port of this machine. It gets a token
+    /// key, and its node signs agents in
+    #[arg(long, value_name = "NAME=URL", value_parser = draft::pair::<Domain, String>)]
+    issuer: Vec<(Domain, String)>,
 }
 
 impl NewArgs {
@@ -138,9 +144,17 @@ impl NewArgs {
                 OperatorPlan::hosted(domain.clone(), host, before, ports)
             }
         });
+        let mut operators = operators.collect::<Result<Vec<_>, _>>()?;
+        for (name, origin) in &self.issuer {
+            let operator = operators.iter_mut().find(|operator| operator.domain == *name).ok_or_else(|| {
+                Failure::new("unknown_operator", format!("--issuer: {name} is no operator"))
+                    .hint("name one of those above")
+            })?;
+            operator.endpoints.issuer = Some(origin.clone());
+        }
         let mut policy = Policy::recommended(n);
         policy.min_sponsors = self.min_sponsors.unwrap_or(policy.min_sponsors);
-        Ok(FederationPlan { name: self.name.clone(), operators: operators.collect::<Result<_, _>>()?, policy })
+        Ok(FederationPlan { name: self.name.clone(), operators, policy })
     }
 }
 

@@ -1,4 +1,4 @@
-/** The client of Fama: asks nodes, checks their proofs offline, signs events, checks logins. */
+/** The client of Fama: asks nodes, checks their proofs offline, signs events, checks logins and access tokens. */
 
 /**
  * Everything that this module refuses or that a node refuses. `code` is a stable word, the same as in the answers of nodes
@@ -138,6 +138,116 @@ export function verifyProof(proof: string | Uint8Array, genesis: Genesis, requir
 export function verifyProof(
   proof: string | Uint8Array, genesis: Genesis, requirements: EventRequirements,
 ): Promise<ProvenEvent>;
+
+// ---- Tokens ----
+
+/** What a reader of access tokens expects. Nothing has a default. */
+export interface TokenRequirements {
+  /** The newest that is held: it has the issuers' keys. */
+  manifest: Genesis;
+  /** The origins of the issuers that are accepted. A key counts for its own issuer only. */
+  issuers: string[];
+  /** The service's own name: the `aud` of the tokens for it, compared as a text. */
+  audience: string;
+  /** Seconds since 1970, by the reader's clock. */
+  now: number;
+}
+
+/** One operator's word about an agent, for one service. */
+export interface AccessToken {
+  issuer: string;
+  /** The operator that has this issuer by the manifest. */
+  operator: string;
+  /** The agent's DID, handle and id. */
+  subject: string;
+  client_id: string;
+  identity: string;
+  audience: string;
+  /** The DID of the identity that granted. */
+  service: string;
+  /** What the agent may do at the service. */
+  scopes: string[];
+  /** Seconds since 1970, as is `expires`. */
+  issued_at: number;
+  expires: number;
+  id: string;
+  /** The thumbprint of the key that proves each request; null for a bearer token. */
+  key_thumbprint: string | null;
+  /** The process that acts for the agent, by a delegation. */
+  process: string | null;
+  key_version: number;
+  /** The agent's karma then; a BigInt if it is not safe as a number. */
+  karma: number | bigint;
+  /** The issuer's clock at its frontier, as a time. */
+  as_of: string;
+  /** Up to where the issuer had read every log (`readFrontier`). */
+  frontier: string;
+}
+
+/** A public key on Ed25519 or P-256. */
+export type ProcessKey = { crv: "Ed25519"; kty: "OKP"; x: string } | { crv: "P-256"; kty: "EC"; x: string; y: string };
+
+/** An identity's word that a process with a key of its own acts for it. */
+export interface Delegation {
+  /** The DID of the identity. */
+  subject: string;
+  process: string;
+  key: ProcessKey;
+  /** What it may do and where; null: all that the identity may, everywhere. */
+  scopes: string[] | null;
+  resources: string[] | null;
+  /** Seconds since 1970, as is `expires`. */
+  issued_at: number;
+  expires: number;
+  id: string;
+}
+
+/** A call that an agent or its process signed for one service. The service remembers `id` until `expires`. */
+export interface AgentCall {
+  /** The agent's DID. */
+  subject: string;
+  delegation: Delegation | null;
+  id: string;
+  /** Seconds since 1970. */
+  expires: number;
+}
+
+/** Whoever takes proofs remembers `id` for this key until `ends`. */
+export interface DpopProof {
+  key_thumbprint: string;
+  id: string;
+  /** Seconds since 1970. */
+  ends: number;
+}
+
+/**
+ * Checks an access token offline: form, signature, issuer, audience, federation and time. Rejects with the codes of
+ * `fama token check`: `jws_…` and `token_…`. What was withdrawn since it was issued, only the ledger says:
+ * `ResourceServer` of `fama-client/resource` follows that.
+ */
+export function checkAccessToken(token: string, requirements: TokenRequirements): Promise<AccessToken>;
+/** `did` and `key` are those of the identity, its key the one in force; `now` in seconds since 1970. */
+export function checkDelegation(
+  token: string, requirements: { did: string; key: string; federation: string; now: number },
+): Promise<Delegation>;
+/** The DID of whoever says to have signed a call; throws for what is no call. */
+export function callSubject(token: string): string;
+/** `agent` is what `verifyProof` showed by a proof as old as the service accepts; `now` in seconds since 1970. */
+export function checkAgentCall(
+  token: string,
+  requirements: {
+    agent: Pick<ProvenAgent, "did" | "key" | "status" | "suspension">;
+    federation: string; audience: string; now: number;
+  },
+): Promise<AgentCall>;
+/** `token`: the access token of the request, or null where one is asked for; `now` in seconds since 1970. */
+export function checkDpop(
+  proof: string, requirements: { method: string; url: string; token: string | null; now: number },
+): Promise<DpopProof>;
+/** The size of each log by a frontier. Throws `bad_cursor`, and `later_version` if the manifest is too old for it. */
+export function readFrontier(frontier: string, manifest: Manifest): Map<string, number>;
+/** The pieces of a body until it ends or `signal` aborts, also where Node has forgotten the signal given to `fetch`. */
+export function piecesOf(body: ReadableStream<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array>;
 
 // ---- Texts ----
 

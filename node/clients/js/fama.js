@@ -7,6 +7,7 @@ function refuse(code, message, more) {throw new FamaError(code, message, more);}
 function attempt(run, other) {try {return run();} catch (error) {if (error instanceof FamaError) return other(error);
 throw error;}}
 function must(holds, code, message) {if (!holds) refuse(code, message);}
+const stated = (holds, name) => must(holds, "requirement_missing", `say ${name}: it has no default`);
 const PROOF_HASHES_MAX = 64;
 const SIGNATURES_MAX = 128;
 const CHECKPOINT_BYTES_MAX = 16384;
@@ -77,6 +78,9 @@ bits += 6;
 if (bits >= 8) {bits -= 8;
 bytes[at++] = (held >> bits) & 255;}}
 return (held & ((1 << bits) - 1)) === 0 ? bytes : null;}
+const toBase64Url = (bytes) => toBase64(bytes).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+function fromBase64Url(text) {if (/[^\w-]/.test(text)) return null;
+return fromBase64(text.replace(/-/g, "+").replace(/_/g, "/") + "=".repeat(-text.length & 3));}
 function fromLenientBase64(text) {if (text.length > BASE64_TEXT_BYTES_MAX || (/[-_]/.test(text) && /[+/]/.test(text))) return null;
 const plain = text.replace(/[\t\n\f\r ]/g, "").replace(/-/g, "+").replace(/_/g, "/");
 return fromBase64(plain.endsWith("=") ? plain : plain + "=".repeat((4 - (plain.length % 4)) % 4));}
@@ -234,6 +238,9 @@ const affineX = (x * byZ * byZ) % SECP_P;
 if (affineX % SECP_N !== r) return null;
 const odd = ((y * byZ * byZ * byZ) % SECP_P) & 1n;
 return (affineX !== r ? 2 : 0) | Number(odd);}
+const P256_P = 2n ** 256n - 2n ** 224n + 2n ** 192n + 2n ** 96n - 1n;
+const P256_B = 0x5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604bn;
+const p256OnCurve = (x, y) => x < P256_P && y < P256_P && (x ** 3n - 3n * x + P256_B - y * y) % P256_P === 0n;
 const ED_P = 2n ** 255n - 19n;
 const ED_L = 2n ** 252n + 27742317777372353535851937790883648493n;
 const ED_D = mod(-121665n * inverse(121666n, ED_P), ED_P);
@@ -258,10 +265,14 @@ const nativeKeys = new WeakMap();
 async function nativeKey(key) {const crypto = await native();
 if (crypto && !nativeKeys.has(key)) {nativeKeys.set(key, crypto.createPublicKey({ key: join(SPKI_ED25519, key.bytes), format: "der", type: "spki" }));}
 return nativeKeys.get(key) ?? null;}
+function webCrypto() {const subtle = globalThis.crypto?.subtle;
+must(subtle, "no_webcrypto", "crypto.subtle is withheld: browsers give it to https and localhost only");
+return subtle;}
+async function p256Holds(point, message, signature) {const imported = await webCrypto().importKey("raw", point, { name: "ECDSA", namedCurve: "P-256" }, false, ["verify"]);
+return webCrypto().verify({ name: "ECDSA", hash: "SHA-256" }, imported, signature, message);}
 async function edHolds(key, message, signature) {const own = await nativeKey(key);
 if (own) return nodeCrypto.verify(null, message, own, signature);
-const subtle = globalThis.crypto?.subtle;
-must(subtle, "no_webcrypto", "crypto.subtle is withheld: browsers give it to https and localhost only");
+const subtle = webCrypto();
 let imported;
 try {imported = await subtle.importKey("raw", key.bytes, { name: "Ed25519" }, false, ["verify"]);} catch (cause) {refuse("no_ed25519", `WebCrypto has no Ed25519 here: ${cause?.message}`, { cause });}
 return subtle.verify({ name: "Ed25519" }, imported, signature, message);}
@@ -593,14 +604,14 @@ wants(addresses && table.generation > 0 && DOMAIN.test(table.name) && isTime(tab
 for (const field of ["query", "submit", "issuer"]) wants(table[field] === undefined || isOrigin(table[field]), field);
 const tokens = table.token_keys ?? [];
 wants(tokens.length <= 2 && (table.issuer !== undefined) === tokens.length > 0, "token_keys");
-tokens.forEach((key) => readEdKey(key, "token_keys"));
+const tokenKeys = tokens.map((key) => readEdKey(key, "token_keys"));
 return {name: table.name,
 nodeKey: readEdKey(table.node_key, "node_key"),
 governanceKey: readEdKey(table.governance_key, "governance_key"),
 log: logName({ operator: table.name, generation: table.generation }),
 begins: table.begins,
 issuer: table.issuer,
-tokens,};}
+tokenKeys,};}
 function readCut(table) {const names = DOMAIN.test(table.operator) && DOMAIN.test(table.successor);
 wants(names && HASH.test(table.root) && HASH.test(table.state_root), "cuts");
 const never = table.size === 0n && table.root === EMPTY_TREE && table.adopted === 0 && /^0*$/.test(table.state_root);
@@ -640,7 +651,7 @@ const cuts = tables.cuts.map(readCut);
 must(writeTables(tables) === text, "manifest_canonical");
 const policy = { minSponsors: tables.policy[0].min_sponsors };
 return { hash: toHex(blakeOfText(text)), version, federation, previous, name, policy, operators, homes, cuts };}
-function keyUses({ name, nodeKey, governanceKey, tokens }) {return [...[nodeKey, governanceKey].map((key) => [keyText(key), ""]), ...tokens.map((key) => [key, name])];}
+function keyUses({ name, nodeKey, governanceKey, tokenKeys }) {return [...[nodeKey, governanceKey].map((key) => [keyText(key), ""]), ...tokenKeys.map((key) => [keyText(key), name]),];}
 const byName = (entries) => new Map([...entries].sort(([a], [b]) => compareTexts(a, b)));
 class Manifest {constructor(note, content, before) {this.note = note;
 this.version = content.version;
@@ -737,6 +748,47 @@ for (const [i, rest] of notes.entries()) {const part = (i > 0 ? MANIFEST_FIRST_L
 const note = readManifestNote(utf8(part));
 manifest = manifest ? await succeed(manifest, note) : await readGenesis(note);}
 return manifest;}
+const TOKEN = /[\t\n\r ]*([[\]{},:"]|true|false|null|-?(?:0|[1-9][0-9]*)(?![.0-9Ee]))/y;
+const STRING_ENDS = /["\\\u0000-\u001f]/g;
+function readJson(text, { depthMax, scalar, wrong }) {let [at, token] = [0];
+const sound = (holds, what) => holds || wrong(what);
+const next = () => {TOKEN.lastIndex = at;
+[, token] = TOKEN.exec(text) ?? wrong("no JSON of a kind that is read here");
+const begin = TOKEN.lastIndex - 1;
+at = token === '"' ? stringEnd(TOKEN.lastIndex) : TOKEN.lastIndex;
+if (token === '"') token = text.slice(begin, at);};
+const stringEnd = (from) => {for (;;) {STRING_ENDS.lastIndex = from;
+const found = STRING_ENDS.exec(text);
+sound(found && found[0] >= '"', "a string");
+if (found[0] === '"') return STRING_ENDS.lastIndex;
+from = found.index + 2;}};
+const string = () => {const value = parsed(token);
+sound(typeof value === "string" && !LONE_SURROGATE.test(value), "a string");
+return value;};
+const list = (close, item) => {next();
+if (token === close) return;
+for (;;) {item();
+next();
+if (token === close) return;
+sound(token === ",", "a comma is missing");
+next();}};
+const value = (depth) => {if (token.startsWith('"')) return string();
+if (token !== "[" && token !== "{") return /^[\]},:]/.test(token) ? wrong("a value is missing") : scalar(token);
+sound(depth < depthMax, "nested too deeply");
+if (token === "[") {const items = [];
+list("]", () => items.push(value(depth + 1)));
+return items;}
+const members = new Map();
+list("}", () => {const name = string();
+next();
+sound(token === ":" && !members.has(name), `member ${name}`);
+next();
+members.set(name, value(depth + 1));});
+return members;};
+next();
+const whole = value(0);
+sound(/^[\t\n\r ]*$/.test(text.slice(at)), "more than one value");
+return whole;}
 class Reader {constructor(bytes) {this.bytes = bytes;
 this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 this.at = 0;}
@@ -923,45 +975,6 @@ const LOG_KEY = Uint8Array.of(TAG.log);
 const FORMAT = "fama.profile-proof/1";
 const wrong = (what) => refuse("profile_form", `this is no profile proof: ${what}`);
 const sound = (holds, what) => holds || wrong(what);
-const TOKEN = /[\t\n\r ]*([[\]{},:"])/y;
-const STRING_ENDS = /["\\\u0000-\u001f]/g;
-function stringEnd(text, at) {for (;;) {STRING_ENDS.lastIndex = at;
-const found = STRING_ENDS.exec(text);
-sound(found && found[0] >= '"', "a string");
-if (found[0] === '"') return STRING_ENDS.lastIndex;
-at = found.index + 2;}}
-function readString(text) {const value = parsed(text);
-sound(typeof value === "string" && !LONE_SURROGATE.test(value), "a string");
-return value;}
-function readJson(text) {let [at, symbol, string] = [0];
-const next = () => {TOKEN.lastIndex = at;
-[, symbol] = TOKEN.exec(text) ?? wrong("no JSON of objects, lists, strings");
-const end = TOKEN.lastIndex;
-at = symbol === '"' ? stringEnd(text, end) : end;
-string = text.slice(end - 1, at);};
-const list = (close, item) => {next();
-if (symbol === close) return;
-for (;;) {item();
-next();
-if (symbol === close) return;
-sound(symbol === ",", "a comma is missing");
-next();}};
-const value = (depth) => {sound(depth < 16, "nested too deeply");
-if (symbol === "[") {const items = [];
-list("]", () => items.push(value(depth + 1)));
-return items;}
-if (symbol !== "{") return readString(string);
-const members = new Map();
-list("}", () => {const name = readString(string);
-next();
-sound(symbol === ":" && !members.has(name), `member ${name}`);
-next();
-members.set(name, value(depth + 1));});
-return members;};
-next();
-const whole = value(0);
-sound(/^[\t\n\r ]*$/.test(text.slice(at)), "more than one value");
-return whole;}
 class Members {constructor(value) {sound(value instanceof Map, "want an object");
 this.rest = value;}
 take(name, isRight) {const value = this.rest.get(name);
@@ -982,7 +995,8 @@ return wrong(error.message);});}
 const readLogName = (text) => (parseLog(text) ? text : wrong(`${text} is no log`));
 function readProfileFile(text) {const bytes = bytesOf(text) ?? wrong("want a text");
 must(bytes.length <= PROFILE_BYTES_MAX, "profile_too_long", `${bytes.length} bytes, at most ${PROFILE_BYTES_MAX}`);
-const members = new Members(readJson(fromUtf8(bytes) ?? wrong("not UTF-8")));
+const scalar = () => wrong("want texts");
+const members = new Members(readJson(fromUtf8(bytes) ?? wrong("not UTF-8"), { depthMax: 16, scalar, wrong }));
 sound(members.text("format") === FORMAT, `want the format ${FORMAT}`);
 const file = {federation: members.text("federation"),
 question: members.text("question"),
@@ -1400,7 +1414,6 @@ return found;}
 async function verifyProof(proof, genesis, requirements) {const text = proof instanceof Uint8Array ? fromUtf8(proof) : proof;
 must(typeof text === "string" && bytesOf(text), "profile_form", "want the text of a proof");
 const { question, maxAge, missing, now, ownerOnly = false } = requirements ?? {};
-const stated = (holds, name) => must(holds, "requirement_missing", `say ${name}: it has no default`);
 stated(typeof question === "string", "question");
 const receipt = text.startsWith(TLOG_PROOF) ? text : receiptIn(text);
 if (receipt !== null) return verifyEvent(receipt, await readManifest(genesis), { question, ownerOnly });
@@ -1447,14 +1460,20 @@ try {own = typeof given === "string" ? crypto.createPrivateKey(given) : given;
 const key = keyFromPem(crypto.createPublicKey(own).export({ type: "spki", format: "pem" }));
 return { key, sign: (bytes) => new Uint8Array(crypto.sign(key.curve === "ed25519" ? null : "sha256", bytes, own)) };} catch (cause) {return refuse(cause instanceof FamaError ? cause.code : "key_pem", "want a secp256k1 or Ed25519 private key");}}
 const ANSWER_BYTES_MAX = 1 << 23;
-async function bodyOf(response) {const parts = [];
+async function* piecesOf(body, signal) {const reader = body.getReader();
+const cancel = () => reader.cancel().catch(() => {});
+signal.addEventListener("abort", cancel, { once: true });
+try {for (;;) {const { done, value } = await reader.read();
+if (signal.aborted) throw signal.reason;
+if (done) return;
+yield value;}} finally {signal.removeEventListener("abort", cancel);
+cancel();}}
+async function bodyOf(response, signal) {const parts = [];
 let length = 0;
-for (const reader = response.body?.getReader(); reader; ) {const { done, value } = await reader.read();
-if (done) break;
-length += value.length;
-if (length > ANSWER_BYTES_MAX) {await reader.cancel();
-refuse("answer_too_long", `more than ${ANSWER_BYTES_MAX} bytes`);}
-parts.push(value);}
+if (response.body === null) return join();
+for await (const piece of piecesOf(response.body, signal)) {length += piece.length;
+must(length <= ANSWER_BYTES_MAX, "answer_too_long", `more than ${ANSWER_BYTES_MAX} bytes`);
+parts.push(piece);}
 return join(...parts);}
 class FamaClient {constructor({ query, submit, federation, genesis, maxAge, missing, timeout = 30, fetch = globalThis.fetch } = {}) {const here = import.meta.url.startsWith("http") ? new URL(import.meta.url).origin : "http://127.0.0.1:8080";
 this.query = (query ?? here).replace(/\/+$/, "");
@@ -1466,7 +1485,7 @@ async request(url, init = {}) {const signal = AbortSignal.timeout(1000 * this.ti
 const { fetch } = this;
 let response, text;
 try {response = await fetch(url, { cache: "no-cache", redirect: "error", ...init, signal });
-text = fromUtf8(await bodyOf(response));} catch (cause) {if (cause instanceof FamaError) throw cause;
+text = fromUtf8(await bodyOf(response, signal));} catch (cause) {if (cause instanceof FamaError) throw cause;
 refuse("no_answer", `${url}: ${cause?.message}`, { cause });}
 if (response.ok && text !== null) return text;
 const said = parsed(text) ?? {};
@@ -1482,7 +1501,9 @@ getStatus() {return this.get("/api/status");}
 getAgent(agent, { final } = {}) {return this.get(`/api/agent/${encodeURIComponent(agent)}`, { final: final ? 1 : undefined });}
 getLeaderboard(options = {}) {const { limit, cursor } = typeof options === "number" ? { limit: options } : options;
 return this.get("/api/leaderboard", { limit, cursor });}
-getProof(agent) {return this.request(`${this.query}/api/agent/${encodeURIComponent(agent)}/proof`);}
+getProof(agent) {const [x, issuers] = agent.split(" granted by ");
+const more = issuers === undefined ? "" : `?granted_by=${encodeURIComponent(issuers.replaceAll(" ", ","))}`;
+return this.request(`${this.query}/api/agent/${encodeURIComponent(x)}/proof${more}`);}
 async verifyRemote(login) {return verdict(() => this.post(`${this.query}/api/verify`, login));}
 async verify(login, { identify = (name) => this.identify(name), now = Date.now() } = {}) {return verdict(async () => {let found;
 await checkLogin(login, async () => (found = await identify(login.dumbname)), now);
@@ -1570,5 +1591,195 @@ const register = call("register");
 const rotateKey = call("rotateKey");
 const revokeKey = call("revokeKey");
 const attestKarma = call("attestKarma");
+const JWS_BYTES_MAX = 16384;
+const JSON_DEPTH_MAX = 127;
+const SKEW_SECONDS = 30;
+const TOKEN_SECONDS_MAX = 900;
+const DELEGATION_SECONDS_MAX = 86400;
+const CALL_SECONDS_MAX = 60;
+const DPOP_AGE_SECONDS = 60;
+const JTI_BYTES_MAX = 128;
+const SCOPES_MAX = 64;
+const RESOURCES_MAX = 16;
+const HEADER_REFUSED = ["b64", "crit", "jku", "x5c", "x5t", "x5t#S256", "x5u"];
+const ALGORITHMS = { secp256k1: ["ES256K"], ed25519: ["EdDSA", "Ed25519"], p256: ["ES256"] };
+const wrongForm = (what) => refuse("jws_form", `not a compact JWS: ${what}`);
+function wholeNumber(text) {const value = BigInt(text);
+if (text === "-0" || value < -(2n ** 63n) || value >= 2n ** 64n) wrongForm("a number that is not read here");
+return Number.isSafeInteger(Number(value)) ? Number(value) : value;}
+function scalar(text) {const known = { true: true, false: false, null: null };
+return Object.hasOwn(known, text) ? known[text] : wholeNumber(text);}
+const part = (text) => fromBase64Url(text) ?? wrongForm("not base64url");
+function objectIn(text) {const json = fromUtf8(part(text)) ?? wrongForm("not UTF-8");
+const value = readJson(json, { depthMax: JSON_DEPTH_MAX, scalar, wrong: wrongForm });
+return value instanceof Map ? value : wrongForm("no JSON object");}
+function parseJws(text, { jwk = false } = {}) {if (typeof text !== "string") wrongForm("want a text");
+const isShort = text.length <= JWS_BYTES_MAX && utf8(text).length <= JWS_BYTES_MAX;
+must(isShort, "jws_too_long", `more than ${JWS_BYTES_MAX} bytes`);
+const [first, last] = [text.indexOf("."), text.lastIndexOf(".")];
+if (first === last) wrongForm("want three parts");
+const header = objectIn(text.slice(0, first));
+const refused = HEADER_REFUSED.find((name) => header.has(name));
+must(!refused, "jws_header", `the header has the member ${refused}`);
+const [claims, signature] = [objectIn(text.slice(first + 1, last)), part(text.slice(last + 1))];
+must(jwk || !header.has("jwk"), "jws_header", "the header has the member jwk");
+return { header, claims, signature, input: utf8(text.slice(0, last)) };}
+function expectType({ header }, wanted) {const said = header.get("typ");
+const found = typeof said === "string" ? said.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : "";
+must(found.replace(/^application\//, "") === wanted, "jws_type", `want the type ${wanted}`);}
+async function verifyJws({ header, input, signature }, key) {must(ALGORITHMS[key.curve].includes(header.get("alg")), "jws_algorithm", `want ${ALGORITHMS[key.curve]}`);
+let holds = signature.length === 64;
+if (holds && key.curve === "p256") {holds = await p256Holds(key.bytes, input, signature);} else if (holds) {holds = await verifyEdge(key, input, signature).then(() => true, (error) => {if (error instanceof FamaError && error.code.startsWith("signature_")) return false;
+throw error;});}
+must(holds, "jws_signature", "the signature does not hold");}
+function keyOfJwk(jwk) {const sound = (holds, what) => must(holds, "jws_key", `not a public JWK on Ed25519 or P-256: ${what}`);
+sound(jwk instanceof Map, "no object");
+sound(!jwk.has("d") && !jwk.has("k"), "it has a secret");
+const [kty, crv] = [jwk.get("kty"), jwk.get("crv")];
+const isP256 = kty === "EC" && crv === "P-256";
+sound(isP256 || (kty === "OKP" && crv === "Ed25519"), "another kind of key");
+const names = isP256 ? ["x", "y"] : ["x"];
+const numbers = names.map((name) => {const bytes = typeof jwk.get(name) === "string" ? fromBase64Url(jwk.get(name)) : null;
+sound(bytes?.length === 32, `${name}: want 32 bytes`);
+return bytes;});
+const own = Object.fromEntries([["crv", crv], ["kty", kty], ...names.map((name) => [name, jwk.get(name)])]);
+if (isP256) {sound(p256OnCurve(...numbers.map(big)), "off its curve");
+return { curve: "p256", bytes: join([4], ...numbers), jwk: own };}
+try {return { ...checkKey({ curve: "ed25519", bytes: numbers[0] }), jwk: own };} catch (error) {return sound(false, error.code);}}
+const thumbprint = (jwk) => toBase64Url(sha256(utf8(JSON.stringify(jwk))));
+const edThumbprint = ({ bytes }) => thumbprint({ crv: "Ed25519", kty: "OKP", x: toBase64Url(bytes) });
+const wantClaim = (holds, name) => must(holds, "token_claim", `the claim ${name} is missing or malformed`);
+function textOf(claims, name) {const value = claims.get(name);
+wantClaim(typeof value === "string", name);
+return value;}
+function countOf(claims, name) {const value = claims.get(name);
+wantClaim((typeof value === "number" || typeof value === "bigint") && value >= 0, name);
+return value;}
+function idOf(claims) {const id = textOf(claims, "jti");
+wantClaim(id !== "" && utf8(id).length <= JTI_BYTES_MAX, "jti");
+return id;}
+function scopesOf(claims) {const scopes = textOf(claims, "scope").split(" ");
+const sound = scopes.length <= SCOPES_MAX && new Set(scopes).size === scopes.length;
+wantClaim(sound && scopes.every(KINDS.grant.scope.holds), "scope");
+return scopes;}
+function textWithin(claims, of, name) {if (!claims.has(of)) return null;
+const value = claims.get(of);
+const text = value instanceof Map ? value.get(name) : undefined;
+wantClaim(typeof text === "string", of);
+return text;}
+function expectAudience(claims, wanted) {must(textOf(claims, "aud") === wanted, "token_audience", `it is not for ${wanted}`);}
+function expectIssuer(claims, did) {must(textOf(claims, "iss") === did, "token_identity", `it is not of ${did}`);}
+function checkLifetime(issued, expires, max, now) {must(issued <= now + SKEW_SECONDS, "token_early", "it begins later than now, by this clock");
+must(Number(expires) - Number(issued) <= max, "token_lifetime", `it lasts longer than ${max} seconds`);
+must(now < expires, "token_expired", "it has ended");}
+function secondsNow(now) {stated(Number.isFinite(now), "now, in seconds since 1970");
+return Math.floor(now);}
+async function verifyByOperator(jws, operator) {const named = jws.header.get("kid");
+let last = new FamaError("token_key", "no operator's token key signed this");
+for (const key of operator.tokenKeys) {if (typeof named === "string" && named !== edThumbprint(key)) continue;
+try {return await verifyJws(jws, key);} catch (error) {last = error;}}
+throw last;}
+async function checkAccessToken(token, { manifest, issuers, audience, now } = {}) {stated(manifest !== undefined, "manifest");
+stated(Array.isArray(issuers), "issuers, a list");
+stated(typeof audience === "string", "audience");
+const at = secondsNow(now);
+const held = await readManifest(manifest);
+const jws = parseJws(token);
+expectType(jws, "at+jwt");
+const { claims } = jws;
+const issuer = textOf(claims, "iss");
+must(issuers.includes(issuer), "token_issuer", "the issuer is not among those accepted");
+const operator = [...held.operators.values()].find((one) => one.issuer === issuer);
+must(operator, "token_key", "no operator has this issuer");
+await verifyByOperator(jws, operator);
+const read = readToken(claims, operator, held.federation);
+expectAudience(claims, audience);
+checkLifetime(read.issued_at, read.expires, TOKEN_SECONDS_MAX, at);
+return read;}
+function readToken(claims, operator, federation) {const fama = claims.get("fama");
+wantClaim(fama instanceof Map, "fama");
+must(textOf(fama, "federation") === federation, "token_federation", "it is of another federation");
+const [identity, version, karma] = [textOf(fama, "identity"), countOf(fama, "key_version"), fama.get("karma")];
+wantClaim(HASH.test(identity), "identity");
+wantClaim(version < 2 ** 32, "key_version");
+wantClaim((typeof karma === "number" || typeof karma === "bigint") && karma < 2n ** 63n, "karma");
+return {issuer: operator.issuer, operator: operator.name, subject: textOf(claims, "sub"),
+client_id: textOf(claims, "client_id"), identity, audience: textOf(claims, "aud"), service: textOf(fama, "service"),
+scopes: scopesOf(claims), issued_at: countOf(claims, "iat"), expires: countOf(claims, "exp"), id: idOf(claims),
+key_thumbprint: textWithin(claims, "cnf", "jkt"), process: textWithin(claims, "act", "sub"), key_version: version,
+karma, as_of: textOf(fama, "as_of"), frontier: textOf(fama, "frontier"),};}
+async function checkDelegation(token, { did, key, federation, now } = {}) {for (const [name, value] of Object.entries({ did, key, federation })) stated(typeof value === "string", name);
+return (await readDelegation(token, { did, key: parseKey(key), federation, now: secondsNow(now) })).read;}
+function resourcesOf(claims) {if (!claims.has("resources")) return null;
+const all = claims.get("resources");
+const isList = Array.isArray(all) && all.length > 0 && all.length <= RESOURCES_MAX;
+wantClaim(isList && all.every((one) => typeof one === "string"), "resources");
+return all;}
+async function readDelegation(token, { did, key, federation, now }) {const jws = parseJws(token);
+expectType(jws, "fama-delegation+jwt");
+const { claims } = jws;
+expectIssuer(claims, did);
+expectAudience(claims, `urn:fama:${federation}`);
+await verifyJws(jws, key);
+const cnf = claims.get("cnf");
+wantClaim(cnf instanceof Map && cnf.has("jwk"), "cnf");
+const own = keyOfJwk(cnf.get("jwk"));
+const process = textOf(claims, "sub");
+wantClaim(KINDS.admit.service.holds(process), "sub");
+const read = {subject: did, process, key: own.jwk, scopes: claims.has("scope") ? scopesOf(claims) : null,
+resources: resourcesOf(claims), issued_at: countOf(claims, "iat"),
+expires: countOf(claims, "exp"), id: idOf(claims),};
+checkLifetime(read.issued_at, read.expires, DELEGATION_SECONDS_MAX, now);
+return { read, own };}
+function parseCall(token) {const jws = parseJws(token);
+expectType(jws, "fama-agent+jwt");
+return [jws, textOf(jws.claims, "iss")];}
+const callSubject = (token) => parseCall(token)[1];
+async function checkAgentCall(token, { agent, federation, audience, now } = {}) {stated(typeof agent?.did === "string" && typeof agent.key === "string", "agent, of verifyProof");
+for (const [name, value] of Object.entries({ federation, audience })) stated(typeof value === "string", name);
+const [at, { did }, key] = [secondsNow(now), agent, parseKey(agent.key)];
+const [jws] = parseCall(token);
+const { claims } = jws;
+expectIssuer(claims, did);
+expectAudience(claims, audience);
+must(agent.status === "active" && agent.suspension === "none", "token_not_in_force", "the agent's key may not act");
+const given = claims.has("fama_delegation") ? textOf(claims, "fama_delegation") : null;
+const delegation = given === null ? null : await readDelegation(given, { did, key, federation, now: at });
+await verifyJws(jws, delegation?.own ?? key);
+const resources = delegation?.read.resources ?? [audience];
+must(resources.includes(audience), "token_resource", `the delegation is not for ${audience}`);
+const [issued, expires] = [countOf(claims, "iat"), countOf(claims, "exp")];
+checkLifetime(issued, expires, CALL_SECONDS_MAX, at);
+return { subject: did, delegation: delegation && delegation.read, id: idOf(claims), expires };}
+async function checkDpop(proof, { method, url, token, now } = {}) {for (const [name, value] of Object.entries({ method, url })) stated(typeof value === "string", name);
+stated(typeof token === "string" || token === null, "token, or null");
+const [at, jws] = [secondsNow(now), parseJws(proof, { jwk: true })];
+const { header, claims } = jws;
+const key = keyOfJwk(header.get("jwk"));
+expectType(jws, "dpop+jwt");
+await verifyJws(jws, key);
+const bound = (holds, what) => must(holds, "token_dpop", `the DPoP proof is of another ${what}`);
+const withoutQuery = (uri) => uri.replace(/[?#][^]*$/, "");
+bound(textOf(claims, "htm") === method, "method");
+bound(withoutQuery(textOf(claims, "htu")) === withoutQuery(url), "address");
+if (token !== null) bound(textOf(claims, "ath") === toBase64Url(sha256(utf8(token))), "token");
+const issued = countOf(claims, "iat");
+const ends = Number(issued) + DPOP_AGE_SECONDS;
+checkLifetime(issued, ends, DPOP_AGE_SECONDS, at);
+return { key_thumbprint: thumbprint(key.jwk), id: idOf(claims), ends };}
+function readFrontier(text, manifest) {const sound = (holds) => must(holds, "bad_cursor", "this is no frontier");
+const [, version, encoded] = /^([0-9]{1,10})\.([\w-]*)$/.exec(text) ?? [];
+sound(version && Number(version) <= U32_MAX);
+must(Number(version) <= manifest.version, "later_version", `it needs version ${version} of the manifest`);
+const [known, bytes] = [manifest.at(Number(version)), fromBase64Url(encoded)];
+sound(known && bytes);
+let at = 0;
+const leb128 = () => {for (let [value, scale] = [0, 1]; ; scale *= 128) {const byte = bytes[at++];
+sound(byte !== undefined && scale < 2 ** 63);
+value += (byte & 127) * scale;
+if (byte < 128) return value;}};
+const sizes = new Map([...known.logs.keys()].sort(compareLogs).map((log) => [log, leb128()]));
+sound(at === bytes.length);
+return sizes;}
 
-export { FamaClient, attestKarma, configure, getAgent, getLeaderboard, getProof, getStatus, register, revokeKey, rotateKey, verify, verifyRemote, FamaError, signLogin, Manifest, readManifest, verifyProof, eventId, eventText, noteText, parseEvent, parseNote };
+export { FamaClient, attestKarma, configure, getAgent, getLeaderboard, getProof, getStatus, piecesOf, register, revokeKey, rotateKey, verify, verifyRemote, FamaError, signLogin, Manifest, readManifest, verifyProof, callSubject, checkAccessToken, checkAgentCall, checkDelegation, checkDpop, readFrontier, eventId, eventText, noteText, parseEvent, parseNote };

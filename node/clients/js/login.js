@@ -1,11 +1,17 @@
 // Logins on a server: a cache of agents that follows a node's events, and middlewares for Express, Fastify and Hono.
-import { FamaError } from "./fama.js";
+import { FamaError, piecesOf } from "./fama.js";
 
-const wait = (seconds, signal) =>
+/** Resolves after so many seconds, or when `signal` aborts. */
+export const wait = (seconds, signal) =>
   new Promise((done) => {
-    const timer = setTimeout(done, 1000 * seconds);
+    const over = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", over);
+      done();
+    };
+    const timer = setTimeout(over, 1000 * seconds);
     timer.unref?.();
-    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+    signal.addEventListener("abort", over);
   });
 
 // ---- Server-sent events ----
@@ -54,8 +60,8 @@ export class EventParser {
 
 // Events that change nothing about an agent that is kept. All others may, also those of later versions.
 const IRRELEVANT = new Set(["open", "registration", "checkpoint"]);
-// Answers to an id after which the node cannot go on.
-const NO_RESUMING = [400, 410];
+/** Codes of answers to an id after which the node cannot continue. */
+export const NO_RESUMING = ["http_400", "http_410"];
 
 /** The object in a text of JSON; an empty one for anything else. */
 function parsed(text) {
@@ -63,6 +69,44 @@ function parsed(text) {
     return Object(JSON.parse(text));
   } catch {
     return {};
+  }
+}
+
+/**
+ * The events of a node's stream after the id `cursor`, until it ends, is silent for `silence` seconds or `stopped`
+ * aborts; `begun` is called when the node has begun to tell. Throws a `FamaError` if it doesn't, or falls silent.
+ */
+export async function* streamOf({ fetch, query }, path, { cursor, silence, stopped, begun }) {
+  const over = new AbortController();
+  const abort = () => over.abort(new FamaError("stopped", "nobody listens any more"));
+  stopped.addEventListener("abort", abort, { once: true });
+  let timer;
+  const heard = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => over.abort(new FamaError("silent", "nothing came for too long")), 1000 * silence);
+    timer.unref?.();
+  };
+  try {
+    heard();
+    const headers = { accept: "text/event-stream", ...(cursor && { "last-event-id": cursor }) };
+    const response = await fetch(query + path, { headers, signal: over.signal, redirect: "error" });
+    if (!response.ok || !response.headers.get("content-type")?.startsWith("text/event-stream")) {
+      await response.body?.cancel();
+      throw new FamaError(response.ok ? "no_stream" : `http_${response.status}`);
+    }
+    begun?.();
+    const events = [];
+    const [decoder, parser] = [new TextDecoder(), new EventParser((event) => events.push(event))];
+    parser.id = cursor;
+    for await (const bytes of piecesOf(response.body, over.signal)) {
+      heard();
+      parser.push(decoder.decode(bytes, { stream: true }));
+      yield* events.splice(0);
+    }
+  } finally {
+    clearTimeout(timer);
+    over.abort();
+    stopped.removeEventListener("abort", abort);
   }
 }
 
@@ -198,6 +242,7 @@ export class ProfileCache {
         await this.#read(stopped);
       } catch (error) {
         reason = [error.code, error.cause?.code].find((code) => typeof code === "string") ?? error.name;
+        if (NO_RESUMING.includes(reason)) this.lastEventId = "";
       }
       this.#say(false, stopped.aborted ? "stopped" : `no stream: ${reason}`);
       if (Date.now() - began > 60000) pause = 1;
@@ -208,41 +253,13 @@ export class ProfileCache {
 
   /** Reads the stream until it ends, is silent for too long, or the cache is stopped. */
   async #read(stopped) {
-    const over = new AbortController();
-    const abort = () => over.abort();
-    stopped.addEventListener("abort", abort, { once: true });
-    let timer;
-    const silent = () => over.abort(new FamaError("silent", "nothing came for too long"));
-    const heard = () => {
-      clearTimeout(timer);
-      timer = setTimeout(silent, 1000 * this.options.silence);
-      timer.unref?.();
-    };
-    try {
-      heard();
-      const headers = { accept: "text/event-stream", ...(this.lastEventId && { "last-event-id": this.lastEventId }) };
-      const { fetch, query } = this.client;
-      const response = await fetch(`${query}/api/stream`, { headers, signal: over.signal, redirect: "error" });
-      const isStream = response.ok && response.headers.get("content-type")?.startsWith("text/event-stream");
-      if (!isStream) {
-        await response.body?.cancel();
-        if (NO_RESUMING.includes(response.status)) this.lastEventId = "";
-        throw new FamaError(response.ok ? "no_stream" : `http_${response.status}`);
-      }
+    const begun = () => {
       // What was said before this stream began may have changed since, whether or not the node resumes.
       this.forgetAll();
       this.#say(true, "the stream is followed");
-      const [decoder, parser] = [new TextDecoder(), new EventParser((event) => this.#heard(event))];
-      parser.id = this.lastEventId;
-      for await (const bytes of response.body) {
-        heard();
-        parser.push(decoder.decode(bytes, { stream: true }));
-      }
-    } finally {
-      clearTimeout(timer);
-      over.abort();
-      stopped.removeEventListener("abort", abort);
-    }
+    };
+    const options = { cursor: this.lastEventId, silence: this.options.silence, stopped, begun };
+    for await (const event of streamOf(this.client, "/api/stream", options)) this.#heard(event);
   }
 
   #heard(event) {

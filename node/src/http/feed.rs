@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry, SignedEvent};
 use fama_ledger::event::Action;
 use fama_ledger::fold::Void;
+use fama_ledger::frontier::{Frontier, FrontierError};
 use fama_ledger::id::{Domain, EventId, IdentityId};
 use fama_ledger::limits;
 use fama_ledger::manifest::{LogId, Manifest};
@@ -26,95 +26,31 @@ const READ_MAX: usize = 512;
 /// Lines that a subscriber may lag behind before it reads from the disk again.
 const LINES_MAX: usize = 4_096;
 
-/// Up to where each log was told. A log that is not in it was not told at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Frontier(BTreeMap<LogId, u64>);
+/// The sizes of all logs at this moment; of one that is being rolled back, what is left of it: replaying that is nothing
+/// that happens.
+pub(super) fn sizes(moment: &Moment<'_>) -> Result<Frontier, ApiError> {
+    let manifest = &moment.app.shared.manifest;
+    let size = |log: &LogId| match moment.view.size_after_rollback(log)? {
+        Some(left) => Ok::<u64, ApiError>(left),
+        None => Ok(moment.record_of(log)?.state.size),
+    };
+    manifest.logs().keys().map(|log| Ok((log.clone(), size(log)?))).collect()
+}
 
-impl Frontier {
-    /// The sizes of all logs at this moment; of one that is being rolled back, what is left of it: replaying that is
-    /// nothing that happens.
-    pub(super) fn now(moment: &Moment<'_>) -> Result<Self, ApiError> {
-        let manifest = &moment.app.shared.manifest;
-        let size = |log: &LogId| match moment.view.size_after_rollback(log)? {
-            Some(left) => Ok::<u64, ApiError>(left),
-            None => Ok(moment.record_of(log)?.state.size),
-        };
-        let sizes = manifest.logs().keys().map(|log| Ok((log.clone(), size(log)?)));
-        sizes.collect::<Result<_, ApiError>>().map(Self)
-    }
-
-    pub(super) fn from_sizes(sizes: &[(LogId, u64)]) -> Self {
-        Self(sizes.iter().cloned().collect())
-    }
-
-    pub(super) fn into_sizes(self) -> Vec<(LogId, u64)> {
-        self.0.into_iter().collect()
-    }
-
-    pub(super) fn of(&self, log: &LogId) -> u64 {
-        self.0.get(log).copied().unwrap_or(0)
-    }
-
-    pub(super) fn set(&mut self, log: &LogId, size: u64) {
-        self.0.insert(log.clone(), size);
-    }
-
-    /// How many entries there are from here to `goal`.
-    pub(super) fn behind(&self, goal: &Self) -> u64 {
-        let missing = goal.0.iter().map(|(log, size)| size.saturating_sub(self.of(log)));
-        missing.fold(0, u64::saturating_add)
-    }
-
-    /// Whether it is beyond `other` in some log.
-    pub(super) fn is_beyond(&self, other: &Self) -> bool {
-        self.0.iter().any(|(log, size)| *size > other.of(log))
-    }
-
-    /// `<version>.<sizes>`: the sizes of the logs of that version of the manifest, in its order, as LEB128 in base64url.
-    pub(super) fn id(&self, manifest: &Manifest) -> String {
-        let mut bytes = Vec::with_capacity(self.0.len().saturating_mul(4));
-        for log in manifest.logs().keys() {
-            let mut rest = self.of(log);
-            while rest >= 0x80 {
-                bytes.push((rest & 0x7f) as u8 | 0x80);
-                rest >>= 7;
-            }
-            bytes.push((rest & 0x7f) as u8);
+/// Reads an id that a node of this federation wrote.
+///
+/// # Errors
+/// `bad_cursor`; `later_version` if this node does not use that version of the manifest yet.
+pub(super) fn read_id(text: &str, manifest: &Manifest) -> Result<Frontier, ApiError> {
+    Frontier::parse(text, manifest).map_err(|error| match error {
+        FrontierError::Malformed => {
+            ApiError::bad("bad_cursor", "want the id of an event of this stream").with("field", "after")
         }
-        format!("{}.{}", manifest.version(), Base64UrlUnpadded::encode_string(&bytes))
-    }
-
-    /// Reads an id that a node of this federation wrote.
-    ///
-    /// # Errors
-    /// `bad_cursor`; `later_version` if this node does not use that version of the manifest yet.
-    pub(super) fn parse(text: &str, manifest: &Manifest) -> Result<Self, ApiError> {
-        let wrong = || ApiError::bad("bad_cursor", "want the id of an event of this stream").with("field", "after");
-        let (version, sizes) = text.split_once('.').ok_or_else(wrong)?;
-        let version: u32 = version.parse().map_err(|_| wrong())?;
-        if version > manifest.version() {
+        FrontierError::LaterVersion(_) => {
             let message = "this node does not use that version of the manifest yet: try again soon, or another node";
-            return Err(
-                ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "later_version", message).retry_after(5)
-            );
+            ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "later_version", message).retry_after(5)
         }
-        let known = manifest.at(version).ok_or_else(wrong)?;
-        let bytes = Base64UrlUnpadded::decode_vec(sizes).map_err(|_| wrong())?;
-        let (mut bytes, mut found) = (bytes.into_iter(), BTreeMap::new());
-        for log in known.logs().keys() {
-            let (mut size, mut shift) = (0u64, 0);
-            loop {
-                let byte = bytes.next().filter(|_| shift < 63).ok_or_else(wrong)?;
-                size |= u64::from(byte & 0x7f) << shift;
-                shift += 7;
-                if byte & 0x80 == 0 {
-                    break;
-                }
-            }
-            found.insert(log.clone(), size);
-        }
-        if bytes.next().is_some() { Err(wrong()) } else { Ok(Self(found)) }
-    }
+    })
 }
 
 /// Something that happened.
@@ -321,7 +257,7 @@ impl Feed {
         let mut told = self.told();
         let lines = self.lines.subscribe();
         if !told.running {
-            *told = Told { frontier: Frontier::now(&moment)?, certified: certified(&moment)?, running: true };
+            *told = Told { frontier: sizes(&moment)?, certified: certified(&moment)?, running: true };
             tokio::spawn(run(Arc::downgrade(self)));
         }
         Ok((lines, told.frontier.clone()))

@@ -232,7 +232,8 @@ impl Docs {
                 [("application/json".to_owned(), json!({"schema": schema(&mut self.generator)}))].into_iter().collect()
             }
             Answer::Bytes(kinds) => {
-                kinds.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string"}}))).collect()
+                let schema = |kind: &str| if kind.ends_with("json") { json!({}) } else { json!({"type": "string"}) };
+                kinds.iter().map(|kind| ((*kind).to_owned(), json!({"schema": schema(kind)}))).collect()
             }
         };
         json!({"description": "the answer", "content": content})

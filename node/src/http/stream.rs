@@ -8,6 +8,7 @@ use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use fama_ledger::frontier::Frontier;
 use fama_ledger::id::{Domain, IdentityId};
 use futures::stream::unfold;
 use serde_json::json;
@@ -15,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{interval, timeout};
 
-use super::feed::{Feed, Frontier, Line, read_on};
+use super::feed::{Feed, Line, read_id, read_on};
 use super::input::Params;
 use super::moment::Moment;
 use super::rates::ClientBlock;
@@ -163,7 +164,7 @@ pub(super) async fn stream(
         let moment = Moment::open(&app)?;
         let header = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or_default());
         let after = header.or(params.get("after")).filter(|id| !id.is_empty());
-        let after = after.map(|id| Frontier::parse(id, &app.shared.manifest)).transpose()?;
+        let after = after.map(|id| read_id(id, &app.shared.manifest)).transpose()?;
         (Filter::read(&params, &moment)?, after)
     };
     let (_, goal) = streams.feed.subscribe()?;
@@ -264,7 +265,7 @@ impl Follower {
                 "manifest_version": manifest.version(),
                 "operator": app.operator.as_ref().map(ToString::to_string),
             });
-            (self.at.id(manifest), data)
+            (self.at.text(manifest), data)
         };
         self.send(Event::default().retry(RETRY).event("open").id(id).data(data.to_string())).await
     }
@@ -309,7 +310,7 @@ impl Follower {
         let id = {
             let Serving(app) = self.streams.feed.app();
             // What another node had already told it stays told.
-            if ahead { self.at.id(&app.shared.manifest) } else { line.after.id(&app.shared.manifest) }
+            if ahead { self.at.text(&app.shared.manifest) } else { line.after.text(&app.shared.manifest) }
         };
         self.send(Event::default().event(line.name).id(id).data(&line.data)).await
     }

@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use fama_ledger::base64;
+use fama_ledger::frontier::Frontier;
 use fama_ledger::id::IdentityId;
 use fama_ledger::time::Millis;
 use hmac::{Hmac, KeyInit, Mac};
@@ -20,7 +21,7 @@ use sha2::Sha256;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::feed::{Frontier, Line, read_on};
+use super::feed::{self, Line, read_on};
 use super::moment::Moment;
 use super::{ApiError, App, input};
 use crate::clock;
@@ -219,7 +220,7 @@ impl Delivery {
                 }
             }
             if moved {
-                cursor.sizes = end.into_sizes();
+                cursor.sizes = end.into_iter().collect();
                 cursor = self.keep(&cursor, None)?;
             } else {
                 // A wish of the operator's is granted at once.
@@ -239,7 +240,7 @@ impl Delivery {
                 health.logs.values().all(|log| log.newest <= log.size) && health.waiting != Some("starting")
             };
             if whole {
-                let sizes = Frontier::now(&Moment::open(&self.app)?)?.into_sizes();
+                let sizes = feed::sizes(&Moment::open(&self.app)?)?.into_iter().collect();
                 return self.keep(&WebhookCursor { sizes, ..WebhookCursor::default() }, None);
             }
             sleep(LOOK).await;
@@ -330,7 +331,7 @@ impl Delivery {
             cursor.delivered = cursor.delivered.saturating_add(1);
             self.app.shared.metrics.webhook(&self.webhook.name, "delivered");
         }
-        cursor.sizes = line.after.as_ref().clone().into_sizes();
+        cursor.sizes = line.after.as_ref().clone().into_iter().collect();
         self.keep(&cursor, dead.as_ref())
     }
 
@@ -379,7 +380,7 @@ impl Delivery {
 }
 
 fn frontier(cursor: &WebhookCursor) -> Frontier {
-    Frontier::from_sizes(&cursor.sizes)
+    cursor.sizes.iter().cloned().collect()
 }
 
 /// Up to a quarter longer, so that webhooks that failed together are not tried together.

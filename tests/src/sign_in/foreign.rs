@@ -1,18 +1,23 @@
-//! Other people's software at the sign-in listener, unmodified: Authlib, PyJWT, oauth4webapi, jose and dpop.
+//! Other people's software, unmodified, at the sign-in listener and with its tokens: Authlib, PyJWT, oauth4webapi, jose,
+//! dpop, and the SDKs of the Model Context Protocol at a server that accepts the federation's tokens.
 //!
 //! Each script in `tests/sign_in` gets the federation as JSON. The issuers are `https` origins as in a federation on
 //! machines of its own; the scripts send what is for them to the listeners of this machine.
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 
 use super::*;
 use crate::clients::node;
+use crate::federation::free_ports;
 
 /// The secret of the delegated process.
 const PROCESS: [u8; 32] = [9; 32];
+/// The MCP server's name for itself.
+const MCP: &str = "https://payments.example/mcp";
 
 /// A Python with the packages of `tests/sign_in`, if this machine has one.
 #[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
@@ -92,6 +97,37 @@ impl World {
     }
 }
 
+/// An MCP server that accepts the tokens of one issuer; dropping it ends it.
+struct McpServer(Child);
+
+impl Drop for McpServer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl McpServer {
+    /// The example of our client for Python, which asks a node of an operator that issues nothing.
+    fn start(world: &World, folder: &Path, port: u16) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let genesis = folder.join("genesis.txt");
+        std::fs::write(&genesis, world.net.manifest.note().to_string()).unwrap();
+        let query = world.net.nodes[2].as_ref().unwrap().query;
+        let mut command = Command::new(python().unwrap());
+        command.arg(root.join("node/clients/python/examples/mcp_server.py")).arg(format!("http://{query}"));
+        command.arg(port.to_string()).arg(genesis).args([MCP, &issuer(0)]);
+        command.env("PYTHONPATH", root.join("node/clients/python/src")).env("PYTHONDONTWRITEBYTECODE", "1");
+        let server = Self(command.stdout(Stdio::null()).spawn().unwrap());
+        let begun = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the MCP server does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+}
+
 /// Runs the parts of a script against a federation in which both agents may read and pay.
 fn run(program: &Path, script: &str, parts: &[&'static str]) {
     multi(async {
@@ -101,7 +137,12 @@ fn run(program: &Path, script: &str, parts: &[&'static str]) {
         }
         world.net.settled().await;
         let folder = tempfile::tempdir().unwrap();
-        let given = world.given(folder.path()).await.to_string();
+        let mut given = world.given(folder.path()).await;
+        let port = free_ports(1)[0];
+        given["routes"]["https://payments.example"] = json!(format!("http://127.0.0.1:{port}"));
+        given["mcp"] = json!(MCP);
+        let server = McpServer::start(&world, folder.path(), port);
+        let given = given.to_string();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sign_in").join(script);
         for part in parts {
             let mut command = Command::new(program);
@@ -110,17 +151,18 @@ fn run(program: &Path, script: &str, parts: &[&'static str]) {
             let said = [output.stdout, output.stderr].concat();
             assert!(output.status.success(), "{part}: {}", String::from_utf8_lossy(&said));
         }
+        drop(server);
     });
 }
 
 #[test]
 fn authlib_and_pyjwt() {
     let Some(python) = python() else { return };
-    run(&python, "clients.py", &["authlib", "pyjwt", "pyjwt_signs"]);
+    run(&python, "clients.py", &["authlib", "pyjwt", "pyjwt_signs", "mcp"]);
 }
 
 #[test]
 fn oauth4webapi_jose_and_dpop() {
-    let Some(node) = node().filter(|_| has_packages()) else { return };
-    run(&node, "clients.mjs", &["oauth4webapi", "dpop", "jose"]);
+    let Some(node) = node().filter(|_| has_packages() && python().is_some()) else { return };
+    run(&node, "clients.mjs", &["oauth4webapi", "dpop", "jose", "mcp"]);
 }

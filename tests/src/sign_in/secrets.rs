@@ -69,6 +69,14 @@ fn no_log_line_has_a_secret() {
             form(auth, "/oauth/introspect", &pairs).await;
             form(auth, "/oauth/revoke", &pairs).await;
         }
+        let text = assertion(&world.agent.1, &own, &issuer(0), &json!({}));
+        let pairs = [
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", text.as_str()),
+            ("token", token.as_str()),
+        ];
+        assert_eq!(form(auth, "/oauth/revoke", &pairs).await.0, 200);
+        secrets.push(last_part(&text));
         // Where a careless client may put them.
         world.token(0, &[("client_assertion", &token), ("client_id", &token), ("resource", &token)]).await;
         for name in ["token", "resource", "grant_type", "client_assertion_type"] {

@@ -77,7 +77,7 @@ pub(super) struct Args {
     out: PathBuf,
 }
 
-fn pair<A, B>(text: &str) -> Result<(A, B), String>
+pub(super) fn pair<A, B>(text: &str) -> Result<(A, B), String>
 where
     A: std::str::FromStr<Err: std::fmt::Display>,
     B: std::str::FromStr<Err: std::fmt::Display>,

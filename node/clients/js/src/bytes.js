@@ -105,6 +105,15 @@ export function fromBase64(text) {
   return (held & ((1 << bits) - 1)) === 0 ? bytes : null;
 }
 
+/** Base64 of the alphabet for URLs, without padding. */
+export const toBase64Url = (bytes) => toBase64(bytes).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+
+/** The bytes of its one canonical form; null for anything else. */
+export function fromBase64Url(text) {
+  if (/[^\w-]/.test(text)) return null;
+  return fromBase64(text.replace(/-/g, "+").replace(/_/g, "/") + "=".repeat(-text.length & 3));
+}
+
 /** As people and programs supply it: either alphabet but not both, padded or not, with ASCII white space. */
 export function fromLenientBase64(text) {
   if (text.length > BASE64_TEXT_BYTES_MAX || (/[-_]/.test(text) && /[+/]/.test(text))) return null;

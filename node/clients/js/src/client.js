@@ -10,19 +10,36 @@ import { checkLogin, signerOf } from "./logins.js";
 
 const ANSWER_BYTES_MAX = 1 << 23;
 
+/**
+ * The pieces of a body until it ends, or `signal` aborts. The signal that `fetch` was given is not enough: Node forgets
+ * it once it has collected garbage, and a body of which nothing more comes would never end.
+ */
+export async function* piecesOf(body, signal) {
+  const reader = body.getReader();
+  const cancel = () => reader.cancel().catch(() => {});
+  signal.addEventListener("abort", cancel, { once: true });
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (signal.aborted) throw signal.reason;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    cancel();
+  }
+}
+
 /** The body of an answer, up to `ANSWER_BYTES_MAX`. */
-async function bodyOf(response) {
+async function bodyOf(response, signal) {
   const parts = [];
   let length = 0;
-  for (const reader = response.body?.getReader(); reader; ) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    length += value.length;
-    if (length > ANSWER_BYTES_MAX) {
-      await reader.cancel();
-      refuse("answer_too_long", `more than ${ANSWER_BYTES_MAX} bytes`);
-    }
-    parts.push(value);
+  if (response.body === null) return join();
+  for await (const piece of piecesOf(response.body, signal)) {
+    length += piece.length;
+    must(length <= ANSWER_BYTES_MAX, "answer_too_long", `more than ${ANSWER_BYTES_MAX} bytes`);
+    parts.push(piece);
   }
   return join(...parts);
 }
@@ -55,7 +72,7 @@ export class FamaClient {
     try {
       // A browser's cache may hold what was true before an event of which the page just heard: the node is always asked.
       response = await fetch(url, { cache: "no-cache", redirect: "error", ...init, signal });
-      text = fromUtf8(await bodyOf(response));
+      text = fromUtf8(await bodyOf(response, signal));
     } catch (cause) {
       if (cause instanceof FamaError) throw cause;
       refuse("no_answer", `${url}: ${cause?.message}`, { cause });
@@ -102,7 +119,9 @@ export class FamaClient {
 
   /** The text of a profile proof, not verified; the question may have issuers: `name@home granted by ID ID`. */
   getProof(agent) {
-    return this.request(`${this.query}/api/agent/${encodeURIComponent(agent)}/proof`);
+    const [x, issuers] = agent.split(" granted by ");
+    const more = issuers === undefined ? "" : `?granted_by=${encodeURIComponent(issuers.replaceAll(" ", ","))}`;
+    return this.request(`${this.query}/api/agent/${encodeURIComponent(x)}/proof${more}`);
   }
 
   /** Asks the node whether a login is good: `{verified: true, …}`, or `{verified: false, code, error, status}`. */

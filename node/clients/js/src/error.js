@@ -27,3 +27,6 @@ export function attempt(run, other) {
 export function must(holds, code, message) {
   if (!holds) refuse(code, message);
 }
+
+/** Refuses unless the caller said what has no default. */
+export const stated = (holds, name) => must(holds, "requirement_missing", `say ${name}: it has no default`);

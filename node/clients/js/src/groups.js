@@ -102,6 +102,11 @@ export function recoveryId(point, message, r, s) {
   return (affineX !== r ? 2 : 0) | Number(odd);
 }
 
+const P256_P = 2n ** 256n - 2n ** 224n + 2n ** 192n + 2n ** 96n - 1n;
+const P256_B = 0x5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604bn;
+
+export const p256OnCurve = (x, y) => x < P256_P && y < P256_P && (x ** 3n - 3n * x + P256_B - y * y) % P256_P === 0n;
+
 export const ED_P = 2n ** 255n - 19n;
 export const ED_L = 2n ** 252n + 27742317777372353535851937790883648493n;
 const ED_D = mod(-121665n * inverse(121666n, ED_P), ED_P);

@@ -119,7 +119,7 @@ function readOperator(table) {
   for (const field of ["query", "submit", "issuer"]) wants(table[field] === undefined || isOrigin(table[field]), field);
   const tokens = table.token_keys ?? [];
   wants(tokens.length <= 2 && (table.issuer !== undefined) === tokens.length > 0, "token_keys");
-  tokens.forEach((key) => readEdKey(key, "token_keys"));
+  const tokenKeys = tokens.map((key) => readEdKey(key, "token_keys"));
   return {
     name: table.name,
     nodeKey: readEdKey(table.node_key, "node_key"),
@@ -127,7 +127,7 @@ function readOperator(table) {
     log: logName({ operator: table.name, generation: table.generation }),
     begins: table.begins,
     issuer: table.issuer,
-    tokens,
+    tokenKeys,
   };
 }
 
@@ -185,6 +185,8 @@ export function readContent(text) {
 }
 
 /** An operator's keys, each with what it is for: the operator's tokens, or anything else. */
-export function keyUses({ name, nodeKey, governanceKey, tokens }) {
-  return [...[nodeKey, governanceKey].map((key) => [keyText(key), ""]), ...tokens.map((key) => [key, name])];
+export function keyUses({ name, nodeKey, governanceKey, tokenKeys }) {
+  return [
+    ...[nodeKey, governanceKey].map((key) => [keyText(key), ""]), ...tokenKeys.map((key) => [keyText(key), name]),
+  ];
 }

@@ -4,8 +4,9 @@ import {
   ADOPTION_BYTES_MAX, CHECKPOINT_BYTES_MAX, GRANTED_BY_MAX, KEY_BYTES_MAX, MANIFEST_BYTES_MAX, PROFILE_BYTES_MAX,
   PROFILE_UNPACKED_BYTES_MAX, PROOF_HASHES_MAX, ROW_BYTES_MAX, VERSIONS_MAX,
 } from "./bounds.js";
-import { LONE_SURROGATE, bytesOf, compare, fromBase64, fromHex, fromUtf8, join, parsed, utf8 } from "./bytes.js";
+import { bytesOf, compare, fromBase64, fromHex, fromUtf8, join, utf8 } from "./bytes.js";
 import { blakeOfText } from "./hash.js";
+import { readJson } from "./json.js";
 import { DOMAIN, HASH, NAME, is } from "./texts.js";
 import { Reader, decode } from "./codec.js";
 import { parseLog, parseSigned } from "./notes.js";
@@ -16,74 +17,6 @@ const FORMAT = "fama.profile-proof/1";
 
 const wrong = (what) => refuse("profile_form", `this is no profile proof: ${what}`);
 export const sound = (holds, what) => holds || wrong(what);
-
-const TOKEN = /[\t\n\r ]*([[\]{},:"])/y;
-const STRING_ENDS = /["\\\u0000-\u001f]/g;
-
-/** Where a string ends that begins before `at`. */
-function stringEnd(text, at) {
-  for (;;) {
-    STRING_ENDS.lastIndex = at;
-    const found = STRING_ENDS.exec(text);
-    sound(found && found[0] >= '"', "a string");
-    if (found[0] === '"') return STRING_ENDS.lastIndex;
-    at = found.index + 2;
-  }
-}
-
-function readString(text) {
-  const value = parsed(text);
-  sound(typeof value === "string" && !LONE_SURROGATE.test(value), "a string");
-  return value;
-}
-
-/**
- * Reads JSON made of objects, lists and strings, which is all that a proof has. Unlike JSON.parse it refuses members
- * that are said twice, lone surrogates and, by depth, values that would take much stack.
- */
-function readJson(text) {
-  let [at, symbol, string] = [0];
-  const next = () => {
-    TOKEN.lastIndex = at;
-    [, symbol] = TOKEN.exec(text) ?? wrong("no JSON of objects, lists, strings");
-    const end = TOKEN.lastIndex;
-    at = symbol === '"' ? stringEnd(text, end) : end;
-    string = text.slice(end - 1, at);
-  };
-  const list = (close, item) => {
-    next();
-    if (symbol === close) return;
-    for (;;) {
-      item();
-      next();
-      if (symbol === close) return;
-      sound(symbol === ",", "a comma is missing");
-      next();
-    }
-  };
-  const value = (depth) => {
-    sound(depth < 16, "nested too deeply");
-    if (symbol === "[") {
-      const items = [];
-      list("]", () => items.push(value(depth + 1)));
-      return items;
-    }
-    if (symbol !== "{") return readString(string);
-    const members = new Map();
-    list("}", () => {
-      const name = readString(string);
-      next();
-      sound(symbol === ":" && !members.has(name), `member ${name}`);
-      next();
-      members.set(name, value(depth + 1));
-    });
-    return members;
-  };
-  next();
-  const whole = value(0);
-  sound(/^[\t\n\r ]*$/.test(text.slice(at)), "more than one value");
-  return whole;
-}
 
 /** Takes the members of an object; all that it has must be taken. */
 class Members {
@@ -134,7 +67,9 @@ const readLogName = (text) => (parseLog(text) ? text : wrong(`${text} is no log`
 export function readProfileFile(text) {
   const bytes = bytesOf(text) ?? wrong("want a text");
   must(bytes.length <= PROFILE_BYTES_MAX, "profile_too_long", `${bytes.length} bytes, at most ${PROFILE_BYTES_MAX}`);
-  const members = new Members(readJson(fromUtf8(bytes) ?? wrong("not UTF-8")));
+  // Objects, lists and strings are all that a proof has.
+  const scalar = () => wrong("want texts");
+  const members = new Members(readJson(fromUtf8(bytes) ?? wrong("not UTF-8"), { depthMax: 16, scalar, wrong }));
   sound(members.text("format") === FORMAT, `want the format ${FORMAT}`);
   const file = {
     federation: members.text("federation"),

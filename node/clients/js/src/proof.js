@@ -1,5 +1,5 @@
 // Proofs of either kind.
-import { must } from "./error.js";
+import { must, stated } from "./error.js";
 import { I63_MAX, PROOF_BYTES_MAX } from "./bounds.js";
 import { bytesOf, fromUtf8, parsed } from "./bytes.js";
 import { readManifest } from "./manifest.js";
@@ -22,7 +22,6 @@ export async function verifyProof(proof, genesis, requirements) {
   const text = proof instanceof Uint8Array ? fromUtf8(proof) : proof;
   must(typeof text === "string" && bytesOf(text), "profile_form", "want the text of a proof");
   const { question, maxAge, missing, now, ownerOnly = false } = requirements ?? {};
-  const stated = (holds, name) => must(holds, "requirement_missing", `say ${name}: it has no default`);
   stated(typeof question === "string", "question");
   const receipt = text.startsWith(TLOG_PROOF) ? text : receiptIn(text);
   if (receipt !== null) return verifyEvent(receipt, await readManifest(genesis), { question, ownerOnly });

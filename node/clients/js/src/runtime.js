@@ -31,12 +31,24 @@ async function nativeKey(key) {
   return nativeKeys.get(key) ?? null;
 }
 
+/** WebCrypto, which has P-256 everywhere. */
+function webCrypto() {
+  const subtle = globalThis.crypto?.subtle;
+  must(subtle, "no_webcrypto", "crypto.subtle is withheld: browsers give it to https and localhost only");
+  return subtle;
+}
+
+/** Whether r ‖ s is a signature by a point of P-256, which the caller has checked, over SHA-256. */
+export async function p256Holds(point, message, signature) {
+  const imported = await webCrypto().importKey("raw", point, { name: "ECDSA", namedCurve: "P-256" }, false, ["verify"]);
+  return webCrypto().verify({ name: "ECDSA", hash: "SHA-256" }, imported, signature, message);
+}
+
 /** Whether [S]B = R + [k]A without a cofactor; the caller has checked key, R and s. */
 export async function edHolds(key, message, signature) {
   const own = await nativeKey(key);
   if (own) return nodeCrypto.verify(null, message, own, signature);
-  const subtle = globalThis.crypto?.subtle;
-  must(subtle, "no_webcrypto", "crypto.subtle is withheld: browsers give it to https and localhost only");
+  const subtle = webCrypto();
   let imported;
   try {
     imported = await subtle.importKey("raw", key.bytes, { name: "Ed25519" }, false, ["verify"]);

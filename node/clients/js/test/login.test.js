@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { createHash, createPublicKey, generateKeyPairSync, sign } from "node:crypto";
 import { createServer } from "node:http";
 import { after, test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 import { FamaClient, signLogin } from "../fama.js";
 import { EventParser, ProfileCache, UsedLogins, authorization, createLogin, expressLogin, fastifyLogin, honoLogin } from "../login.js";
@@ -371,4 +373,25 @@ test("Hono", async (t) => {
     response.end(await answer.text());
   });
   await calls(url);
+});
+
+test("a stream that falls silent is given up, also once garbage was collected", async () => {
+  // A signal that only `fetch` knows is collected with what nobody refers to.
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc");
+  const query = await listen((request, response) => {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.write("id: 1.AA\nevent: open\ndata: {}\n\n");
+  });
+  const reasons = [];
+  const onState = ({ reason }) => reasons.push(reason);
+  const cache = new ProfileCache(new FamaClient({ query }), { silence: 1, onState }).start();
+  await eventually("the stream is followed", () => cache.live);
+  for (let i = 0; i < 3; i++) {
+    collect();
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  await eventually("the silence is noticed", () => reasons.length > 1);
+  assert.deepEqual(reasons.slice(0, 2), ["the stream is followed", "no stream: silent"]);
+  cache.stop();
 });

@@ -6,6 +6,7 @@ use axum::response::Response;
 use fama_ledger::id::did;
 use fama_ledger::token::{AccessToken, scope_text};
 use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{AuthError, FormBody, Parameters, SignIn, oauth, run};
@@ -15,7 +16,7 @@ use crate::http::moment::Moment;
 use crate::http::{ApiError, App};
 
 /// Which token is meant, and who asks.
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[allow(dead_code, reason = "describes what `Parameters` reads")]
 pub(in crate::http) struct AboutForm {
     token: String,
@@ -24,31 +25,44 @@ pub(in crate::http) struct AboutForm {
     /// A JWT that the caller signed for this issuer: the token's client or the service that it is for.
     client_assertion: String,
     /// A delegation, if it is not in the assertion.
+    #[serde(skip_serializing_if = "Option::is_none")]
     fama_delegation: Option<String>,
 }
 
 /// Whether a token holds now (RFC 7662); if not, nothing else is said.
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[allow(dead_code, reason = "describes what `state` writes")]
 pub(in crate::http) struct IntrospectionView {
     active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<String>,
     /// The agent's DID.
+    #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
     /// The agent's handle.
+    #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     aud: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     iat: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
     /// `Bearer` or `DPoP`
+    #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<String>,
     /// The thumbprint of the key that the token is bound to, as `jkt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<Value>,
     /// The process that acts, as `sub`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     act: Option<Value>,
     /// The identity, the service, and the key's version and karma when the token was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
     fama: Option<Value>,
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{AuthError, Caller, FormBody, Parameters, SignIn, oauth, random_name, run};
 use crate::clock;
-use crate::http::feed::Frontier;
+use crate::http::feed;
 use crate::http::layers::Place;
 use crate::http::moment::{Moment, handle};
 use crate::http::{ApiError, App};
@@ -31,7 +31,7 @@ pub(in crate::http) struct TokenView {
 }
 
 /// What is asked for; each parameter at most once.
-#[derive(JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[allow(dead_code, reason = "describes what `by_assertion` reads")]
 pub(in crate::http) struct TokenForm {
     /// `client_credentials`
@@ -43,10 +43,13 @@ pub(in crate::http) struct TokenForm {
     /// The service's DID, or an https address at its domain: the token's `aud`.
     resource: String,
     /// Words with single spaces; all that is granted if it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     /// The same identity as the assertion's, if it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
     /// A delegation, if it is not in the assertion.
+    #[serde(skip_serializing_if = "Option::is_none")]
     fama_delegation: Option<String>,
 }
 
@@ -173,7 +176,7 @@ pub(super) fn issue(
         key_version: caller.key_version,
         karma: karma.sum,
         as_of: now.to_string(),
-        frontier: Frontier::now(moment)?.id(moment.join().manifest()),
+        frontier: feed::sizes(moment)?.text(moment.join().manifest()),
     };
     tracing::info!(
         agent = %token.client_id, process = token.process.as_deref().unwrap_or("none"), service = %token.service,

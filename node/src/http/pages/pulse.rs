@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry};
 use fama_ledger::event::Action;
+use fama_ledger::frontier::Frontier;
 use fama_ledger::id::EventId;
 use fama_ledger::limits;
 use fama_ledger::manifest::LogId;
@@ -13,7 +14,7 @@ use fama_ledger::time::Millis;
 use super::words::Told;
 use crate::clock;
 use crate::http::ApiError;
-use crate::http::feed::{self, Frontier};
+use crate::http::feed;
 use crate::http::moment::Moment;
 
 /// Most entries that one page looks at to catch up; older ones are skipped.
@@ -75,7 +76,7 @@ impl Pulse {
 
 impl Seen {
     fn read_on(&mut self, moment: &Moment<'_>, now: Millis) -> Result<(), ApiError> {
-        let goal = Frontier::now(moment)?;
+        let goal = feed::sizes(moment)?;
         if self.at.is_beyond(&goal) {
             // A log was rolled back: what it had may be gone.
             *self = Self::default();
@@ -141,7 +142,7 @@ fn entries(moment: &Moment<'_>, log: &LogId, (first, end): (u64, u64)) -> Result
 
 /// The newest events of all logs, newest first, at most `max`.
 pub(super) fn newest(moment: &Moment<'_>, max: usize) -> Result<Vec<Told>, ApiError> {
-    let mut from = Frontier::now(moment)?;
+    let mut from = feed::sizes(moment)?;
     let logs: Vec<LogId> = moment.app.shared.manifest.logs().keys().cloned().collect();
     // About every second entry of a quiet log is a state root.
     let share = u64::try_from(max.saturating_mul(2) / logs.len().max(1)).unwrap_or(0).max(4);

@@ -23,6 +23,8 @@ _PEM_MAX = 16_384
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _SHA256 = ec.ECDSA(hashes.SHA256())
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+_TEXT = re.compile(r"(secp256k1):(0[23][0-9a-f]{64})|(ed25519):([0-9a-f]{64})")
 
 
 def decode_base64(text: str) -> bytes | None:
@@ -43,6 +45,51 @@ def decode_base64(text: str) -> bytes | None:
     except binascii.Error:
         return None
     return decoded if base64.b64encode(decoded).decode() == padded else None
+
+
+def encode_base64url(data: bytes) -> str:
+    """Without padding, as JOSE has it."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode_base64url(text: str) -> bytes | None:
+    """Decodes exactly what `encode_base64url` writes; `None` for anything else, also for bits after the last byte."""
+    if len(text) % 4 == 1 or not _BASE64URL.fullmatch(text):
+        return None
+    decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return decoded if encode_base64url(decoded) == text else None
+
+
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+_Y_OF_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL = frozenset({0, 1, _P - 1, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8})
+"""The y coordinates of the points of Ed25519 whose order divides 8."""
+
+
+def _y(point: bytes) -> int:
+    return int.from_bytes(point, "little") & (1 << 255) - 1
+
+
+def load_ed25519(point: bytes) -> ed25519.Ed25519PublicKey | None:
+    """The key, if it is one of the ledger's: 32 bytes, canonical, on the curve, not of small order."""
+    y = _y(point)
+    if len(point) != 32 or y >= _P or y in _SMALL:
+        return None
+    x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P)
+    return ed25519.Ed25519PublicKey.from_public_bytes(point) if pow(x_squared, (_P - 1) // 2, _P) == 1 else None
+
+
+def verify_ed25519(key: ed25519.Ed25519PublicKey, message: bytes, signature: bytes) -> bool:
+    """The ledger's rule for a key of `load_ed25519`: no cofactor, s reduced, R canonical and not of small order."""
+    if len(signature) != 64 or _y(signature[:32]) in _SMALL:
+        return False
+    try:
+        # OpenSSL compares R as canonical bytes, and refuses an s that is not below the group's order.
+        key.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +117,19 @@ class PublicKey:
             return cls(key)
         raise FamaError("bad_key", "want a key of secp256k1 or Ed25519", status=400)
 
+    @classmethod
+    def from_text(cls, text: str) -> PublicKey:
+        """Reads what `text` writes, by the ledger's rules for keys. Raises `FamaError` `bad_key`."""
+        match = _TEXT.fullmatch(text)
+        try:
+            if match and match[1]:
+                return cls(ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), bytes.fromhex(match[2])))
+            if match and (key := load_ed25519(bytes.fromhex(match[4]))):
+                return cls(key)
+        except ValueError:
+            pass
+        raise FamaError("bad_key", "want a key as in events: secp256k1: or ed25519:, and hex", status=400)
+
     @property
     def text(self) -> str:
         """The key as in events: `secp256k1:` or `ed25519:`, and hex."""
@@ -93,10 +153,8 @@ class PublicKey:
         if isinstance(self.key, ed25519.Ed25519PublicKey):
             if len(signature) != 64:
                 raise _malformed()
-            try:
-                self.key.verify(signature, message)
-            except InvalidSignature as error:
-                raise _mismatch() from error
+            if not verify_ed25519(self.key, message, signature):
+                raise _mismatch()
             return signature
         # 64 bytes may be DER as well as r ‖ s: the form in which it is valid is the one that was meant.
         forms = [form for form in (_der(signature), _compact(signature)) if form]

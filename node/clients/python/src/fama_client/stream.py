@@ -90,14 +90,15 @@ class EventReader:
         return StreamEvent(kind, self._id, fields)
 
 
-class Follow:
-    """Keeps a cache up to date by one stream after another. The caller does the I/O, in this order: `url` and
-    `headers`, `connected`, `feed` for each chunk, and at the end, whatever it was, `lost`."""
+class Stream:
+    """One connection to a node's stream after another. The caller does the I/O, in this order: `url` and `headers`,
+    `connected`, `feed` for each chunk, and at the end, whatever it was, `lost`."""
 
-    def __init__(self, query_url: str, cache: ProfileCache, *, agents: tuple[str, ...] = ()) -> None:
-        query = urlencode([("agent", agent) for agent in agents])
+    def __init__(self, query_url: str, filters: list[tuple[str, str]]) -> None:
+        query = urlencode(filters)
         self.url = f"{query_url}/api/stream{'?' if query else ''}{query}"
-        self._cache = cache
+        self.continues = False
+        """Whether this connection continues where the one before it broke off, so that nothing is missed."""
         self._failures = 0
         self._last = ""
         self._reader = EventReader()
@@ -111,23 +112,47 @@ class Follow:
 
     def connected(self, status: int, content_type: str) -> None:
         """Raises `BrokenStream` if the answer is no stream."""
+        if status in (400, 410):
+            self.forget()  # the node cannot continue from there
         if status != 200 or content_type.partition(";")[0].strip() != "text/event-stream":
             raise BrokenStream(f"status {status}, {content_type[:100]!r}")
-        self._reader = EventReader()
+        self._reader, self.continues = EventReader(), bool(self._last)
+
+    def feed(self, chunk: bytes) -> list[StreamEvent]:
+        events = self._reader.feed(chunk)
+        if events:
+            self._failures, self._last = 0, events[-1].id[:4_096]
+        return events
+
+    def forget(self) -> None:
+        """Makes the next connection begin with what happens then."""
+        self._last = ""
+
+    def lost(self) -> float:
+        """How many seconds to wait before the next connection: longer after each failure, up to half a minute."""
+        self._failures = min(self._failures + 1, 10)
+        return float(min(PAUSE_SECONDS_MAX, 0.25 * 2**self._failures) * random.uniform(0.5, 1))
+
+
+class Follow(Stream):
+    """A stream that keeps a cache up to date."""
+
+    def __init__(self, query_url: str, cache: ProfileCache, *, agents: tuple[str, ...] = ()) -> None:
+        super().__init__(query_url, [("agent", agent) for agent in agents])
+        self._cache = cache
+
+    def connected(self, status: int, content_type: str) -> None:
+        super().connected(status, content_type)
         self._cache.follow(True)
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
         """Drops the agents that the events are about from the cache."""
-        events = self._reader.feed(chunk)
+        events = super().feed(chunk)
         for event in events:
-            self._failures = 0
-            self._last = event.id[:4_096]
             if isinstance(agent := event.fields.get("identity"), str):
                 self._cache.drop(agent)
         return events
 
     def lost(self) -> float:
-        """How many seconds to wait before the next connection: longer after each failure, up to half a minute."""
         self._cache.follow(False)
-        self._failures = min(self._failures + 1, 10)
-        return float(min(PAUSE_SECONDS_MAX, 0.25 * 2**self._failures) * random.uniform(0.5, 1))
+        return super().lost()
