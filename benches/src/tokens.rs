@@ -27,7 +27,7 @@ const AGENTS: usize = 50;
 const TOKENS: usize = 2_000;
 const ROUNDS: usize = 4;
 /// Clients at the same time.
-const CLIENTS: usize = 16;
+const CLIENTS: usize = 64;
 
 struct Agent {
     key: SecretKey,

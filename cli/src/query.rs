@@ -1,4 +1,4 @@
-//! HTTP requests to a node's query listener or admin listener.
+//! HTTP requests to a node's query, admin or sign-in listener.
 use std::io::Read;
 use std::time::Duration;
 
@@ -21,15 +21,50 @@ pub(crate) const ADMIN: &str = "http://127.0.0.1:9090";
 /// The content type that the admin listener requires.
 const BYTES: &str = "application/octet-stream";
 
-/// A node's query listener, or its admin listener; or several query listeners, of which the first that answers counts.
+/// Which of a node's listeners is asked.
+#[derive(Clone, Copy, Debug)]
+enum Listener {
+    Query,
+    Admin,
+    SignIn,
+}
+
+impl Listener {
+    /// Prefix of all paths.
+    const fn root(self) -> &'static str {
+        match self {
+            Self::Query => "/api",
+            Self::Admin | Self::SignIn => "",
+        }
+    }
+
+    /// What to do if nobody answers.
+    const fn unreachable(self) -> &'static str {
+        match self {
+            Self::Query => "is the node running? --query URL names another one",
+            Self::Admin => "is the node running? --admin URL names its admin listener",
+            Self::SignIn => "is the issuer running? GET /api/federation/issuers of any node lists all",
+        }
+    }
+
+    /// What to do if somebody else answers.
+    const fn stranger(self) -> &'static str {
+        match self {
+            Self::Query => "is that the query address of a node?",
+            Self::Admin => "is that the admin address of a node?",
+            Self::SignIn => "is that an issuer? GET /api/federation/issuers of any node lists all",
+        }
+    }
+}
+
+/// A node's listener; or several query listeners, of which the first that answers counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     client: HttpClient,
     base: String,
     /// Listeners to ask where the one before cannot be reached.
     others: Vec<String>,
-    /// Prefix of all paths.
-    root: &'static str,
+    listener: Listener,
 }
 
 impl Query {
@@ -37,7 +72,7 @@ impl Query {
     #[must_use]
     pub(crate) fn new(base: &str) -> Self {
         let client = HttpClient::new(base, TIMEOUT, IDLE_MAX);
-        Self { client, base: base.trim_end_matches('/').to_owned(), others: Vec::new(), root: "/api" }
+        Self { client, base: base.trim_end_matches('/').to_owned(), others: Vec::new(), listener: Listener::Query }
     }
 
     /// The query listeners at `bases`, each asked if those before cannot be reached; `None` without any.
@@ -53,7 +88,7 @@ impl Query {
         for other in &self.others {
             match &answer {
                 Err(failure) if failure.code == "unreachable" => {
-                    answer = ask(&Self { root: self.root, ..Self::new(other) });
+                    answer = ask(&Self { listener: self.listener, ..Self::new(other) });
                 }
                 _ => break,
             }
@@ -70,7 +105,13 @@ impl Query {
     /// The admin listener at `base`, like `http://127.0.0.1:9090`.
     #[must_use]
     pub(crate) fn admin(base: &str) -> Self {
-        Self { root: "", ..Self::new(base) }
+        Self { listener: Listener::Admin, ..Self::new(base) }
+    }
+
+    /// The sign-in listener of the issuer at `base`, like `https://auth.alpha.example`.
+    #[must_use]
+    pub(crate) fn issuer(base: &str) -> Self {
+        Self { listener: Listener::SignIn, ..Self::new(base) }
     }
 
     /// The URL without a slash at its end.
@@ -141,7 +182,8 @@ impl Query {
     }
 
     fn url(&self, path: &[&str]) -> String {
-        path.iter().fold(format!("{}{}", self.base, self.root), |url, segment| format!("{url}/{}", escape(segment)))
+        path.iter()
+            .fold(format!("{}{}", self.base, self.listener.root()), |url, segment| format!("{url}/{}", escape(segment)))
     }
 
     fn read(&self, response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {
@@ -181,12 +223,12 @@ impl Query {
             NoAnswerKind::Certificate(hint) => failure("certificate").hint(hint),
             NoAnswerKind::Tls => failure("no_tls").hint(TLS_HINT),
             NoAnswerKind::Proxy => failure("proxy").hint(PROXY_HINT),
-            NoAnswerKind::Server => failure("unreachable").hint("is the node running? --query URL names another one"),
+            NoAnswerKind::Server => failure("unreachable").hint(self.listener.unreachable()),
         }
     }
 
     fn stranger(&self, what: &str) -> Failure {
-        Failure::new("no_node", format!("{}: {what}", self.base)).hint("is that the query address of a node?")
+        Failure::new("no_node", format!("{}: {what}", self.base)).hint(self.listener.stranger())
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let (_, manifest) = settings::manifest(args.manifest.as_deref())?;
     let key = files::read_key(&settings::key(args.key.as_deref())?)?;
-    let issuer = Query::admin(&args.issuer);
+    let issuer = Query::issuer(&args.issuer);
     let scopes = (!args.scope.is_empty()).then(|| args.scope.clone());
     let mut question = json!({"identity": args.agent, "resource": args.resource});
     if let Some(scopes) = &scopes {

@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 
 fn get(args: &GetArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let key = files::read_key(&settings::key(args.key.as_deref())?)?;
-    let issuer = Query::admin(&args.issuer);
+    let issuer = Query::issuer(&args.issuer);
     let (now, mut id) = (clock::now().0 / 1_000, [0; 16]);
     files::fill(&mut id)?;
     let algorithm = JoseKey::Ledger(key.public()).algorithms().first().copied().unwrap_or_default();
@@ -147,7 +147,7 @@ fn check(args: &CheckArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         }
     })?;
     if args.online {
-        let issuer = Query::admin(&token.issuer);
+        let issuer = Query::issuer(&token.issuer);
         let answer = issuer.post(&["v1", "verify"], &json!({"token": text.trim_end()}))?;
         if answer["active"] != true {
             let message = format!("{} says that the token no longer holds", token.issuer);

@@ -122,6 +122,16 @@ fn a_token_key_that_the_manifest_does_not_name_is_a_warning() {
     assert_eq!(json(dir.path(), check)["warnings"].to_string(), "[]");
 }
 
+#[test]
+fn an_issuer_that_does_not_answer_is_named_as_one() {
+    let dir = folder();
+    json(dir.path(), "key new --out {}/agent.pem");
+    let asked =
+        "token get swift@alpha.example --issuer http://127.0.0.1:1 --resource https://a.example --key {}/agent.pem";
+    let (ok, _, err) = program(dir.path(), asked, &[]);
+    assert!(!ok && err.contains("(unreachable)") && err.contains("is the issuer running?"), "{err}");
+}
+
 /// Modes with which service managers and orchestrators hand out keys.
 #[test]
 fn a_group_may_read_a_key_where_it_is_handed_out_so() {
