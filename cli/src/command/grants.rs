@@ -65,7 +65,7 @@ fn table(grants: &[Value], given: bool, more: bool) -> String {
     }
     let mut lines = format!("{:<32} {:<24}  {}", "scope", "until", if given { "agent" } else { "service" });
     for grant in grants {
-        let until = grant["expires"].as_str().unwrap_or("taken back");
+        let until = grant["expires"].as_str().unwrap_or("no end");
         let counts = if grant["in_force"] == true { "" } else { "  (not in force)" };
         let other = text(&grant[if given { "subject" } else { "issuer" }]);
         let _ = write!(lines, "\n{:<32} {until:<24}  {other}{counts}", text(&grant["scope"]));

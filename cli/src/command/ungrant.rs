@@ -17,8 +17,9 @@ Example:
   fama ungrant swift-core-maps@alpha.example --issuer payments@beta.example --scope read:payments \\
     --manifest manifest.txt --key payments.pem --query http://127.0.0.1:8080
 
-A service refuses the agent from the moment in which it signs this. Others learn of it from the ledger:
-within seconds if they ask a node or follow its stream, and when the agent's token ends if they do not.";
+A service should refuse the agent from the moment in which it signs this. Programs that check its
+tokens learn of it from the ledger: within seconds if they ask a node or follow its stream, else
+when the token ends.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

@@ -155,12 +155,15 @@ export class ResourceServer {
     const requires = (holds, what) => {
       if (!holds) throw new FamaError("requirement_missing", what);
     };
-    requires(client && genesis !== undefined, "say client and genesis");
+    requires(typeof client?.request === "function" && genesis !== undefined, "say client, a FamaClient, and genesis");
     const isList = Array.isArray(issuers) && issuers.length > 0 && issuers.every((one) => typeof one === "string");
     requires(isList, "say issuers, at least one: whose tokens are accepted has no default");
-    requires(typeof resource === "string", "say resource, the service's own name");
+    const isOrigin = (one) => URL.canParse(one) && new URL(one).origin === one;
+    requires(issuers.every(isOrigin), "say issuers as origins, without a slash at the end");
+    const isName = DID.test(resource) || (/^https:\/\/[^/?#]+[^?#]*$/.test(resource) && URL.canParse(resource));
+    requires(isName, "say resource, the service's own name: its DID, or its https address without query");
     const at = URL.canParse(url) && !/[?#]/.test(url) ? new URL(url) : {};
-    requires(/^https?:$/.test(at.protocol), "say url, an http address without query: resource is none");
+    requires(/^https?:$/.test(at.protocol), "say url, the address under which clients reach it: resource is no address");
     const isStated = !calls || [calls.maxAge, calls.missing].every((value) => typeof value === "number");
     requires(isStated, "with calls, say maxAge and missing");
     Object.assign(this, { client, issuers, resource, scopes, strict, calls, onState, used, silence, pauseMax, now });
@@ -192,11 +195,16 @@ export class ResourceServer {
 
   /**
    * Reads the genesis, asks the node for newer versions, and follows its stream until `stop`. Rejects if the genesis is
-   * none; a node that does not answer is asked again.
+   * none, or if the node's newest version has an issuer not; a node that does not answer is asked again.
    */
   async start() {
     await this.#ready();
     await this.#renew();
+    const known = new Set([...this.manifest.operators.values()].map((one) => one.issuer));
+    const unknown = this.issuers.find((one) => !known.has(one));
+    if (this.#chain !== undefined && unknown !== undefined) {
+      throw new FamaError("unknown_issuer", `no operator has the issuer ${unknown}: GET /api/federation/issuers lists all`);
+    }
     if (!this.#stopped) {
       this.#stopped = new AbortController();
       this.#timer = setInterval(() => this.#renew(), 1000 * MANIFEST_SECONDS);

@@ -248,6 +248,7 @@ pub fn sign_in(shared: Arc<SignIn>, rates: Arc<Rates>) -> Router {
             "/v1/token",
             shell::token,
             Doc::json::<issue::TokenView>("A token for a signed challenge")
+                .headers(&[Parameter("DPoP", Kind::Text, "a proof (RFC 9449): the token is bound to its key")])
                 .body::<shell::TokenQuestion>()
                 .or(&[401, 404, 409, 410, 429]),
         )

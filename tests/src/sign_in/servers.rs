@@ -196,6 +196,34 @@ async fn bound(world: &World, proof: &str) -> String {
     answer["access_token"].as_str().unwrap().to_owned()
 }
 
+/// A shell that brings a proof gets a token that is bound, and never one that only looks so.
+#[test]
+fn a_signed_challenge_binds_a_token_to_a_key() {
+    multi(async {
+        let world = world().await;
+        let question = json!({"identity": "swift@alpha.example", "resource": PAYMENTS, "scope": "read"});
+        let (_, challenge) = post(world.auth(0), "/v1/challenge", question).await;
+        let text = challenge["text"].as_str().unwrap();
+        let body = json!({"text": text, "signature": signature(&world.agent.1, text)});
+        let url = format!("http://{}/v1/token", world.auth(0));
+        let send = |proof: String| {
+            let (url, body) = (url.clone(), body.clone());
+            tokio::task::spawn_blocking(move || {
+                let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+                let mut answer = agent.post(&url).header("dpop", &proof).send_json(body).unwrap();
+                (answer.status().as_u16(), answer.body_mut().read_json::<Value>().unwrap())
+            })
+        };
+        for wrong in ["x.y.z".to_owned(), proof([9; 32], "POST", &format!("{}/oauth/token", issuer(0)), None)] {
+            let (status, answer) = send(wrong).await.unwrap();
+            assert_eq!(status, 400, "{answer}");
+        }
+        let (status, answer) = send(proof([9; 32], "POST", &format!("{}/v1/token", issuer(0)), None)).await.unwrap();
+        assert_eq!((status, &answer["token_type"]), (200, &json!("DPoP")), "{answer}");
+        assert!(world.check(0, answer["access_token"].as_str().unwrap()).key_thumbprint.is_some());
+    });
+}
+
 #[test]
 #[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
 fn the_api_in_rust() {

@@ -950,3 +950,23 @@ test("tokens and calls of a real federation, and what withdraws them", { skip },
   await eventually("a revocation", async () => (await codeOf(token)) === "withdrawn");
   await eventually("a proof shows it", async () => (await codeOf(callOf())) === "token_not_in_force");
 });
+
+test("what is stated wrongly is refused before the first request", async () => {
+  const vectors = readFileSync(new URL("../../../../tests/vectors/tokens.json", import.meta.url));
+  const [{ manifest: genesis }] = JSON.parse(vectors);
+  const client = new FamaClient({ query: "http://127.0.0.1:1" });
+  const good = { client, genesis, issuers: ["https://auth.alpha.example"], resource: "https://shop.example/api" };
+  assert.ok(new ResourceServer(good));
+  for (const wrong of [
+    { client: "http://127.0.0.1:8080" }, { issuers: ["https://auth.alpha.example/"] }, { issuers: ["alpha.example"] },
+    { resource: "shop@beta.example" }, { resource: "http://shop.example" }, { resource: "https://shop.example/?a" },
+    { resource: `did:agent:beta.example:${"0".repeat(32)}` },
+  ]) {
+    assert.throws(() => new ResourceServer({ ...good, ...wrong }), { code: "requirement_missing" }, JSON.stringify(wrong));
+  }
+  const did = `did:agent:beta.example:${"0".repeat(32)}`;
+  assert.ok(new ResourceServer({ ...good, resource: did, url: "http://127.0.0.1:8095" }), "with the address beside");
+  const query = await listen((request, response) => response.end(genesis));
+  const unknown = new ResourceServer({ ...good, client: new FamaClient({ query }), issuers: ["https://auth.gamma.example"] });
+  await assert.rejects(unknown.start(), { code: "unknown_issuer" });
+});

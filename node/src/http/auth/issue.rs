@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use fama_ledger::event::Scope;
-use fama_ledger::id::{Domain, did};
+use fama_ledger::id::{Domain, IdentityId, did};
 use fama_ledger::join::LocatedIdentity;
 use fama_ledger::token::{AccessToken, DpopProof, read_scopes, scope_text};
 use schemars::JsonSchema;
@@ -91,29 +91,38 @@ fn by_assertion(
         None => return Err(AuthError::invalid_request("missing_parameter", "grant_type is missing")),
     }
     let moment = shared.moment(app)?;
-    let proof = dpop(shared, headers)?;
+    let proof = dpop(shared, headers, "/oauth/token")?;
     let caller = shared.authenticate(&moment, parameters)?;
-    if let Some(proof) = &proof
-        && !shared.use_once(("dpop", caller.found.id), &proof.id, proof.ends, clock::now().0 / 1_000)?
-    {
-        return Err(AuthError::new("invalid_dpop_proof", "used", "this DPoP proof was used before"));
-    }
+    let key_thumbprint = use_proof(shared, caller.found.id, proof)?;
     let resource = parameters.get("resource");
     let resource = resource.ok_or_else(|| AuthError::new("invalid_target", "no_resource", "resource is missing"))?;
     let scopes = parameters.get("scope").map(read_scopes).transpose();
     let scopes = scopes.map_err(|_| AuthError::new("invalid_scope", "bad_scope", "scope is malformed"))?;
-    let key_thumbprint = proof.map(|proof| proof.key_thumbprint);
     issue(shared, &moment, &caller, Wanted { resource, scopes, key_thumbprint })
 }
 
-/// The DPoP proof of a request for a token, if it has one.
-fn dpop(shared: &SignIn, headers: &HeaderMap) -> Result<Option<DpopProof>, AuthError> {
+/// Uses up a DPoP proof of an identity whose signature held; the thumbprint of its key, to which the token is bound.
+pub(super) fn use_proof(
+    shared: &SignIn,
+    by: IdentityId,
+    proof: Option<DpopProof>,
+) -> Result<Option<String>, AuthError> {
+    let Some(proof) = proof else { return Ok(None) };
+    if shared.use_once(("dpop", by), &proof.id, proof.ends, clock::now().0 / 1_000)? {
+        Ok(Some(proof.key_thumbprint))
+    } else {
+        Err(AuthError::new("invalid_dpop_proof", "used", "this DPoP proof was used before"))
+    }
+}
+
+/// The DPoP proof of a request for a token at this path, if it has one.
+pub(super) fn dpop(shared: &SignIn, headers: &HeaderMap, path: &str) -> Result<Option<DpopProof>, AuthError> {
     let mut proofs = headers.get_all("dpop").into_iter();
     let Some(proof) = proofs.next() else { return Ok(None) };
     let wrong = |code: &'static str, message: String| AuthError::new("invalid_dpop_proof", code, message);
     let text = proof.to_str().ok().filter(|_| proofs.next().is_none());
     let text = text.ok_or_else(|| wrong("dpop_header", "want one DPoP header".to_owned()))?;
-    let uri = format!("{}/oauth/token", shared.operator()?.1);
+    let uri = format!("{}{path}", shared.operator()?.1);
     let proof = DpopProof::check(text, "POST", &uri, None, clock::now().0 / 1_000);
     proof.map(Some).map_err(|error| wrong(error.code(), error.to_string()))
 }

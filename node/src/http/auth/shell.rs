@@ -4,7 +4,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use fama_ledger::base64;
 use fama_ledger::id::Hex;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::issue::{TokenView, Wanted, issue};
+use super::issue::{TokenView, Wanted, dpop, issue, use_proof};
 use super::{AuthError, Caller, SignIn, inspect, random_name, run};
 use crate::clock;
 use crate::http::layers::Place;
@@ -133,17 +133,18 @@ impl SignIn {
 pub(in crate::http) async fn token(
     State(shared): State<Arc<SignIn>>,
     place: Place,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<TokenView>, ApiError> {
     let question: TokenQuestion = read(&body)?;
     let made = run(place, shared, move |shared, app| {
-        let result = answered(shared, app, &question);
+        let result = answered(shared, app, &question, &headers);
         shared.tell("login", result)
     });
     Ok(Json(made.await?))
 }
 
-fn answered(shared: &SignIn, app: &App, question: &TokenQuestion) -> Result<TokenView, AuthError> {
+fn answered(shared: &SignIn, app: &App, question: &TokenQuestion, headers: &HeaderMap) -> Result<TokenView, AuthError> {
     let login = LoginText::parse(question.text.as_bytes());
     let login = login.map_err(|error| AuthError::invalid_request("bad_text", format!("text: {error}")))?;
     let refused = |status, code: &'static str, message: &str| AuthError {
@@ -159,6 +160,7 @@ fn answered(shared: &SignIn, app: &App, question: &TokenQuestion) -> Result<Toke
         return Err(refused(StatusCode::GONE, "expired", "the challenge has ended: ask for another"));
     }
     let moment = shared.moment(app)?;
+    let proof = dpop(shared, headers, "/v1/token")?;
     let found = moment.find(&login.identity.to_string())?;
     let status = moment.join().key_status(&found).map_err(ApiError::from)?;
     let signature = base64::decode_lenient(&question.signature).filter(|bytes| !bytes.is_empty());
@@ -179,8 +181,9 @@ fn answered(shared: &SignIn, app: &App, question: &TokenQuestion) -> Result<Toke
     if !shared.use_once(("challenge", found.id), &login.challenge, ends, now.0 / 1_000)? {
         return Err(refused(StatusCode::CONFLICT, "used", "this challenge was used before"));
     }
+    let key_thumbprint = use_proof(shared, found.id, proof)?;
     let caller = Caller { found, key_version: status.version, delegation: None };
-    let wanted = Wanted { resource: &login.resource, scopes: login.scopes.clone(), key_thumbprint: None };
+    let wanted = Wanted { resource: &login.resource, scopes: login.scopes.clone(), key_thumbprint };
     issue(shared, &moment, &caller, wanted)
 }
 

@@ -170,11 +170,15 @@ class _Base:
         issuers, self._resource, self._scopes = options["issuers"], options["resource"], options.get("scopes", ())
         if isinstance(issuers, str) or not issuers:
             raise ValueError("want a list of issuers: whose tokens are accepted has no default")
+        if not all(re.fullmatch(r"https?://[^/?#]+", one) for one in issuers):
+            raise ValueError("want issuers as origins, without a slash at the end")
+        if not re.fullmatch(r"did:agent:[a-z0-9.-]+:[0-9a-f]{32}|https://[^/?#]+[^?#]*", self._resource):
+            raise ValueError("want the resource's own name: its DID, or its https address without a query")
         self._issuers, url = list(issuers), options.get("url", self._resource)
         if not all(map(_VISIBLE.fullmatch, [*self._issuers, self._resource, url, *self._scopes])):
             raise ValueError("issuers, resource, url and scopes are visible ASCII without quotes and backslashes")
         if not url.startswith(("https://", "http://")) or re.search("[?#]", url):
-            raise ValueError("want a url without a query: the resource is none")
+            raise ValueError("want url, the address under which clients reach it: the resource is no address")
         parts = urlsplit(url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self.metadata_path = "/.well-known/oauth-protected-resource" + (parts.path if parts.path != "/" else "")
