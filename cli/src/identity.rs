@@ -36,8 +36,10 @@ impl ResolvedIdentity {
                 Self::read(&query.get(&["agent", text], &[])?).ok_or_else(|| malformed(text))?.meant(text)
             }
             (None, Ok(id)) => Ok(Self { id, name: None, home: None, version: None, key: None, revoked: false }),
-            (None, Err(_)) => Err(Failure::new("query_needed", format!("{text} is not an id of 64 hex digits"))
-                .hint("--query URL names a node that knows handles and DIDs")),
+            (None, Err(_)) => {
+                Err(Failure::new("query_needed", format!("no node is asked, and {text} is not an id of 64 hex digits"))
+                    .hint("--query URL names a node that knows handles and DIDs"))
+            }
         }
     }
 

@@ -125,7 +125,13 @@ fn get(args: &GetArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     if !args.scope.is_empty() {
         form.push(("scope", &scope));
     }
-    let answer = issuer.post_form(&["oauth", "token"], &form)?;
+    let answer = issuer.post_form(&["oauth", "token"], &form).map_err(|failure| match failure.code.as_str() {
+        "jws_signature" | "jws_algorithm" => {
+            let whose = if args.delegation.is_some() { "the delegation's" } else { "this agent's key in force" };
+            failure.hint(format!("is --key {whose}? `fama key show FILE` prints a key, `fama agent NAME` an agent's"))
+        }
+        _ => failure,
+    })?;
     let token = answer["access_token"]
         .as_str()
         .ok_or_else(|| Failure::new("no_issuer", format!("{}: it answered without a token", issuer.base())))?;

@@ -156,7 +156,10 @@ pub(super) fn issue(
         }
     }
     if scopes.is_empty() {
-        let message = "the service lets this agent do nothing of that";
+        let message = match wanted.scopes {
+            Some(_) => "no grant of the service that stands has any of these scopes for this agent",
+            None => "no grant of the service to this agent stands",
+        };
         return Err(AuthError::new("invalid_scope", "not_granted", message));
     }
     if let Some(delegation) = &caller.delegation {
