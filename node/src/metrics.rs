@@ -20,6 +20,7 @@ pub struct Metrics {
     accepted: IntCounter,
     refused: IntCounterVec,
     signed_in: IntCounterVec,
+    access_changed: IntCounterVec,
     batch_entries: Histogram,
     batch_seconds: Histogram,
     log_size: IntGaugeVec,
@@ -145,6 +146,11 @@ impl Metrics {
             accepted: make.counter(
                 "fama_inbox_accepted_total",
                 "Events accepted into this node's own log. No increase under traffic means that nothing is accepted.",
+            )?,
+            access_changed: make.counters(
+                "fama_inbox_access_total",
+                "Grants, ungrants, suspensions and their ends accepted into this node's own log, by kind. The log has a line for each.",
+                &["kind"],
             )?,
             refused: make.counters(
                 "fama_inbox_refused_total",
@@ -322,6 +328,11 @@ impl Metrics {
     /// Counts events accepted into this node's own log.
     pub fn accepted(&self, events: u64) {
         self.accepted.inc_by(events);
+    }
+
+    /// Counts an accepted event that changes what an identity may do.
+    pub fn access_changed(&self, kind: &'static str) {
+        self.access_changed.with_label_values(&[kind]).inc();
     }
 
     /// Counts a refused submission by its code, which never comes from outside this program.

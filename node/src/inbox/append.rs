@@ -6,7 +6,7 @@ use std::time::Duration;
 use fama_ledger::batch::{Batch, Folded, ReplayError};
 use fama_ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
-use fama_ledger::event::Action;
+use fama_ledger::event::{Action, Event};
 use fama_ledger::fold::{Effect, Outcome, Void};
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash};
 use fama_ledger::join::{Join, LogState, Numbers};
@@ -180,12 +180,33 @@ impl Inbox {
                 store.put_day_usage(&builder.usage)?;
                 self.usage = builder.usage;
             }
+            let changes: Vec<Event> = built.0.iter().filter_map(access_change).collect();
             // An error from here on is fatal: whether the batch is on disk is unknown, and the next start finds out.
             self.write(&store, batch, built, &notes)?;
+            changes.iter().for_each(|event| self.tell_access_change(event));
             self.shared.metrics.batch(taken as u64, self.shared.clock.monotonic().saturating_sub(begun).as_secs_f64());
             self.shared.metrics.accepted(taken as u64);
         }
         verdicts.into_iter().map(|verdict| self.answer(log, size, &new, verdict)).collect()
+    }
+
+    /// Leaves a line of the audit trail, whose events are in the ledger.
+    fn tell_access_change(&self, event: &Event) {
+        let (kind, id) = (event.action.kind().as_str(), event.id());
+        self.shared.metrics.access_changed(kind);
+        match &event.action {
+            Action::Grant { issuer, subject, scope, .. } | Action::Ungrant { issuer, subject, scope, .. } => {
+                tracing::info!(kind, %issuer, %subject, scope = scope.as_str(), event = %id, "access was changed");
+            }
+            Action::Suspend { operator, identity, reason } => {
+                let reason = reason.as_str();
+                tracing::info!(kind, %operator, subject = %identity, reason, event = %id, "access was changed");
+            }
+            Action::Resume { operator, identity } => {
+                tracing::info!(kind, %operator, subject = %identity, event = %id, "access was changed");
+            }
+            _ => {}
+        }
     }
 
     /// Turns a verdict into the answer. `new` are the batch's encoded entries, which are durable now.
@@ -530,4 +551,14 @@ fn void_refusal(void: Void, now: Millis) -> Refusal {
     };
     let retry_after = (void == Void::Quota).then(|| until_midnight(now));
     Refusal { code: void.code().into(), message: message.into(), retry_after }
+}
+
+/// The event of an entry, if it changes what an identity may do.
+fn access_change(entry: &VerifiedEntry) -> Option<Event> {
+    let event = entry.event()?.event();
+    let changes = matches!(
+        event.action,
+        Action::Grant { .. } | Action::Ungrant { .. } | Action::Suspend { .. } | Action::Resume { .. }
+    );
+    changes.then(|| event.clone())
 }

@@ -6,7 +6,8 @@ use super::{read, sources};
 const PAPER: &str = "docs/watching.md";
 /// Series that a node shows only once something has happened that a calm federation need not see, or with a listener that
 /// few nodes have (the operators' paper shows it).
-const RARE: [&str; 3] = ["fama_node_faults_total", "fama_submit_forwarded_total", "fama_sign_in_total"];
+const RARE: [&str; 4] =
+    ["fama_node_faults_total", "fama_submit_forwarded_total", "fama_sign_in_total", "fama_inbox_access_total"];
 
 /// A metric: its kind, its labels, and what it says of itself.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
