@@ -85,6 +85,10 @@ impl Frontier {
     pub fn parse(text: &str, manifest: &Manifest) -> Result<Self, FrontierError> {
         let wrong = FrontierError::Malformed;
         let (version, sizes) = text.split_once('.').ok_or(wrong)?;
+        // As it is written: no sign, no zero in front.
+        if !version.starts_with(|first: char| first.is_ascii_digit() && first != '0') {
+            return Err(wrong);
+        }
         let version: u32 = version.parse().map_err(|_| wrong)?;
         if version > manifest.version() {
             return Err(FrontierError::LaterVersion(version));

@@ -59,7 +59,7 @@ export class EventParser {
 // ---- The cache ----
 
 // Events that change nothing about an agent that is kept. All others may, also those of later versions.
-const IRRELEVANT = new Set(["open", "registration", "checkpoint"]);
+const IRRELEVANT = new Set(["open", "registration", "checkpoint", "freshness"]);
 /** Codes of answers to an id after which the node cannot continue. */
 export const NO_RESUMING = ["http_400", "http_410"];
 

@@ -4,8 +4,11 @@ import {
 } from "./fama.js";
 import { NO_RESUMING, UsedLogins, streamOf, wait } from "./login.js";
 
-/** Longest life of a token and how far clocks may differ: what is older cannot concern a token that still holds. */
-const EVENT_SECONDS = 900 + 30;
+/** Longest life of a token, how far clocks may differ, and how far an issuer may be behind: what is older cannot concern
+ * a token that still holds. */
+const EVENT_SECONDS = 900 + 30 + 60;
+/** The id of an event: what is sent back after a lost connection. */
+const EVENT_ID = /^[1-9][0-9]{0,9}\.[\w-]{1,8192}$/;
 /** How often strangers' tokens may make the server ask for a newer manifest, and how often it asks by itself. */
 const MANIFEST_PAUSE_SECONDS = 10;
 const MANIFEST_SECONDS = 300;
@@ -35,19 +38,22 @@ function parsed(text) {
  * its time, is kept as a floor: a size of each log that every token's frontier must reach.
  */
 class Withdrawals {
-  // `{log, index, at}` by agent, service and log, the newest last.
+  // `{log, index, at}` by identity, service and log, the newest last. Of ids the first half, as DIDs have it.
   #events = new Map();
   #floor = new Map();
+  #raised = 0;
 
   constructor(max) {
     this.max = max;
   }
 
-  raise(log, size) {
+  raise(log, size, now) {
+    this.#raised = now;
     this.#floor.set(log, Math.max(size, this.#floor.get(log) ?? 0));
   }
 
   #forget(now) {
+    if (now - this.#raised > EVENT_SECONDS) this.#floor.clear();
     for (const [key, { at }] of this.#events) {
       if (now - at <= EVENT_SECONDS) break;
       this.#events.delete(key);
@@ -64,21 +70,25 @@ class Withdrawals {
     if (this.#events.size <= this.max) return;
     const [[oldest, dropped]] = this.#events;
     this.#events.delete(oldest);
-    this.raise(dropped.log, dropped.index + 1);
+    this.raise(dropped.log, dropped.index + 1, now);
   }
 
-  /** Whether a reader of the logs up to these sizes knew all that happened to this agent at this service. */
+  /**
+   * Whether a reader of the logs up to these sizes knew all that happened to this agent and to the service, and what the
+   * service granted it.
+   */
   isKnown(sizes, identity, service, manifest, now) {
     this.#forget(now);
-    const indexOf = (of, log) => this.#events.get(`${identity} ${of} ${log}`)?.index ?? -1;
+    const indexOf = (one, of, log) => this.#events.get(`${one} ${of} ${log}`)?.index ?? -1;
     // Beyond its cut a log has nothing.
     return [...manifest.logs].every(([log, { cut }]) => {
-      const newest = Math.max(indexOf("", log), indexOf(service, log));
+      const newest = Math.max(indexOf(identity, "", log), indexOf(identity, service, log), indexOf(service, "", log));
       return Math.min(newest + 1, Number(cut?.size ?? Infinity)) <= (sizes.get(log) ?? 0);
     });
   }
 
-  reachesFloor(sizes, manifest) {
+  reachesFloor(sizes, manifest, now) {
+    this.#forget(now);
     return [...this.#floor].every(([log, size]) => {
       return Math.min(size, Number(manifest.logs.get(log)?.cut?.size ?? Infinity)) <= (sizes.get(log) ?? 0);
     });
@@ -283,7 +293,7 @@ export class ResourceServer {
         for await (const event of streamOf(this.client, STREAM, options)) await this.#heard(event);
       } catch (error) {
         reason = [error.code, error.cause?.code].find((code) => typeof code === "string") ?? error.name;
-        if (NO_RESUMING.includes(reason)) this.#cursor = "";
+        if (NO_RESUMING.includes(reason) || reason === "http_431") this.#cursor = "";
       }
       this.#say(false, stopped.aborted ? "stopped" : `no stream: ${reason}`);
       if (Date.now() - began > 60000) pause = 1;
@@ -291,15 +301,27 @@ export class ResourceServer {
     }
   }
 
+  /** A node that does not hear the federation hears of no revocation. */
+  #hears(isFresh) {
+    this.#say(isFresh, isFresh ? "the stream is followed" : "the node does not hear the federation");
+  }
+
   /** Takes an event; only then the stream is continued after it. */
   async #heard({ id, event, data }) {
     const said = parsed(data);
     if (event === "error") throw new FamaError(typeof said.code === "string" ? said.code : "stream_error");
+    if (!EVENT_ID.test(id)) throw new FamaError("bad_event");
+    // A version that this server lacks may have taken a token key away.
+    if (Number(id.split(".")[0]) > this.manifest.version) await this.#renew(MANIFEST_PAUSE_SECONDS);
     if (event === "open") {
       if (said.federation !== this.manifest.federation) throw new FamaError("other_federation");
       // A stream that continues has no gap.
-      if (this.#cursor === "") for (const [log, size] of await this.#sizes(id)) this.#withdrawals.raise(log, size);
-      this.#say(true, "the stream is followed");
+      if (this.#cursor === "") {
+        for (const [log, size] of await this.#sizes(id)) this.#withdrawals.raise(log, size, this.#seconds());
+      }
+      this.#hears(said.fresh !== false);
+    } else if (event === "freshness") {
+      this.#hears(said.fresh === true);
     } else if (event === "key" || event === "access") {
       await this.#remember(said);
     }
@@ -312,7 +334,8 @@ export class ResourceServer {
     if (!sound) throw new FamaError("bad_event");
     if (!this.manifest.logs.has(log)) await this.#renew();
     if (!this.manifest.logs.has(log)) throw new FamaError("unknown_log");
-    this.#withdrawals.add({ identity, service: isGrant ? provider.slice(0, 32) : "", log, index }, this.#seconds());
+    const service = isGrant ? provider.slice(0, 32) : "";
+    this.#withdrawals.add({ identity: identity.slice(0, 32), service, log, index }, this.#seconds());
   }
 
   #sizes(frontier, pause) {
@@ -369,12 +392,15 @@ export class ResourceServer {
   }
 
   async #token({ scheme, token, headers, request }) {
+    const { manifest } = this;
     const agent = await this.#accessToken(token);
     const once = scheme === "DPoP" ? await this.#proofOf(agent, token, headers, request) : null;
     if (once === null && agent.key_thumbprint !== null) {
       throw badToken("dpop_required", "this token is bound to a key: send it as DPoP, with a proof");
     }
     await this.#checkWithdrawn(agent);
+    // The newest version may have taken the key away that signed.
+    if (this.manifest !== manifest) await this.#accessToken(token);
     return { agent, once };
   }
 
@@ -385,7 +411,7 @@ export class ResourceServer {
     });
   }
 
-  async #proofOf({ key_thumbprint }, token, headers, { method, originalUrl, url }) {
+  async #proofOf({ identity, key_thumbprint }, token, headers, { method, originalUrl, url }) {
     if (key_thumbprint === null) throw badToken("not_bound", "this token is bound to no key: send it as Bearer");
     const proofs = valuesOf(headers, "dpop");
     if (proofs.length !== 1) throw badProof("dpop_header", "want one header DPoP");
@@ -394,7 +420,8 @@ export class ResourceServer {
       const required = { method, url: this.#origin + path, token, now: this.#seconds() };
       const { key_thumbprint: key, id, ends } = await checkDpop(proofs[0], required);
       if (key !== key_thumbprint) throw new FamaError("token_dpop", "the DPoP proof is of another key");
-      return { id, key, ends };
+      // By agent: each may have many keys.
+      return { id: `${key} ${id}`, key: identity, ends };
     } catch (error) {
       throw isOfToken(error) ? Object.assign(error, { refusal: { status: 401, error: "invalid_dpop_proof" } }) : error;
     }
@@ -409,10 +436,11 @@ export class ResourceServer {
       throw badToken("token_claim", "the claim frontier is malformed");
     }
     const { manifest } = this;
-    if (!this.#withdrawals.reachesFloor(sizes, manifest)) {
+    if (!this.#withdrawals.reachesFloor(sizes, manifest, this.#seconds())) {
       throw badToken("withdrawn", "issued before all that is followed here: get a new one");
     }
-    if (!this.#withdrawals.isKnown(sizes, identity, service.split(":").at(-1), manifest, this.#seconds())) {
+    const [half, of] = [identity.slice(0, 32), service.split(":").at(-1)];
+    if (!this.#withdrawals.isKnown(sizes, half, of, manifest, this.#seconds())) {
       const what = "something happened to this agent's key or access after the token was issued: get a new one";
       throw badToken("withdrawn", what);
     }
@@ -426,7 +454,7 @@ export class ResourceServer {
     const question = service === undefined ? did : `${did} granted by ${service}`;
     let shown = await this.#prove(question);
     const [half, now] = [service?.slice(0, 32), this.#seconds()];
-    const isKnown = () => this.#withdrawals.isKnown(shown.sizes, shown.identity, half, this.manifest, now);
+    const isKnown = () => this.#withdrawals.isKnown(shown.sizes, shown.identity.slice(0, 32), half, this.manifest, now);
     if (!isKnown()) shown = await this.#prove(question, true);
     if (!isKnown()) {
       throw badToken("withdrawn", "something happened to this agent that no proof shows yet: try again soon");

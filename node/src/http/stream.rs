@@ -22,6 +22,7 @@ use super::moment::Moment;
 use super::rates::ClientBlock;
 use super::serve::{Ours, Turn, streams_max};
 use super::{ApiError, Serving};
+use crate::clock;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How often something is sent, so that both ends notice a dead connection.
@@ -175,7 +176,7 @@ pub(super) async fn stream(
     }
     let (events, waiting) = mpsc::channel(WAITING_MAX);
     let held = (place, turn.map(|Extension(turn)| turn.ours()));
-    tokio::spawn(follow(Follower { streams, filter, at, events }, held));
+    tokio::spawn(follow(Follower { streams, filter, at, fresh: (true, true), events }, held));
     let body = unfold(waiting, async |mut waiting| {
         let event: Event = waiting.recv().await?;
         Some((Ok::<_, Infallible>(event), waiting))
@@ -191,6 +192,8 @@ struct Follower {
     filter: Filter,
     /// Up to where it was told.
     at: Frontier,
+    /// Whether this node was up to date, as the client was told; and whether it was at the last look.
+    fresh: (bool, bool),
     events: mpsc::Sender<Event>,
 }
 
@@ -249,14 +252,34 @@ impl Follower {
                         Err(RecvError::Lagged(_)) => break,
                         Err(RecvError::Closed) => return Err(End::Gone),
                     },
-                    _ = beats.tick() => self.send(Event::default().comment("still here")).await?,
+                    _ = beats.tick() => self.beat().await?,
                 }
             }
         }
     }
 
+    fn is_fresh(&self) -> Result<bool, ApiError> {
+        let Serving(app) = self.streams.feed.app();
+        Moment::open(&app)?.is_fresh(clock::now())
+    }
+
+    /// Shows that the connection lives; and says so if this node no longer hears the federation, or does again. In a busy
+    /// federation it lags for moments, so it is believed the second time.
+    async fn beat(&mut self) -> Result<(), End> {
+        let (told, before) = self.fresh;
+        let now = self.is_fresh()?;
+        self.fresh.1 = now;
+        if now == told || (!now && before) {
+            return self.send(Event::default().comment("still here")).await;
+        }
+        self.fresh.0 = now;
+        self.send(Event::default().event("freshness").data(json!({"fresh": now}).to_string())).await
+    }
+
     /// The first event: what this is, and an id from which to go on even if nothing else happens.
-    async fn open(&self) -> Result<(), End> {
+    async fn open(&mut self) -> Result<(), End> {
+        let fresh = self.is_fresh()?;
+        self.fresh = (fresh, fresh);
         let (id, data) = {
             let Serving(app) = self.streams.feed.app();
             let manifest = &app.shared.manifest;
@@ -264,6 +287,7 @@ impl Follower {
                 "federation": manifest.federation().to_string(),
                 "manifest_version": manifest.version(),
                 "operator": app.operator.as_ref().map(ToString::to_string),
+                "fresh": fresh,
             });
             (self.at.text(manifest), data)
         };

@@ -377,19 +377,22 @@ test("a bound token holds with proofs of its key, each once", async () => {
   assert.deepEqual(codes, ["ok", "used", "used", "token_expired"]);
 });
 
-test("proofs are remembered up to a bound, each key has its own, and what is refused takes no place", async () => {
+test("proofs are remembered up to a bound, each agent has its own, and what is refused takes no place", async () => {
   const { federation, server, clock } = await world({ used: new UsedLogins({ max: 5, perAgentMax: 3 }) });
-  const ask = async (prover, needs, claims) => {
-    const token = federation.token({ cnf: { jkt: prover.thumbprint } });
+  const ask = async (prover, needs, claims, identity = AGENT) => {
+    const token = federation.token({ cnf: { jkt: prover.thumbprint }, fama: { identity } });
     const headers = { authorization: `DPoP ${token}`, dpop: prover.proof(token, claims) };
     const { status, code, headers: said } = await server.check({ method: "GET", url: "/api/answers", headers }, needs);
     return code === undefined ? "ok" : `${status} ${code} ${said["retry-after"]}`;
   };
   const [one, two] = [new Prover(), new Prover()];
   for (let i = 0; i < 9; i++) assert.match(await ask(one, { scope: "write" }), /^403/);
-  const codes = async (prover, count) => Promise.all(Array.from({ length: count }, () => ask(prover)));
+  const codes = async (prover, count, identity) => {
+    return Promise.all(Array.from({ length: count }, () => ask(prover, {}, {}, identity)));
+  };
   assert.deepEqual((await codes(one, 4)).sort(), ["503 busy 5", "ok", "ok", "ok"]);
-  assert.deepEqual((await codes(two, 3)).sort(), ["503 busy 5", "ok", "ok"]);
+  assert.deepEqual(await codes(two, 1), ["503 busy 5"], "another key of the same agent");
+  assert.deepEqual((await codes(two, 3, OTHER)).sort(), ["503 busy 5", "ok", "ok"]);
   clock.now += 60;
   assert.equal(await ask(one, {}, { iat: clock.now }), "ok", "the others have ended");
 });
@@ -512,7 +515,7 @@ test("what happens to an agent ends the tokens from before", async () => {
   await said("key", { identity, index: 3 });
   assert.deepEqual(await Promise.all([20, 21].map((size) => codeOf(at(size, 10, identity)))), ["withdrawn", "ok"]);
   // After the longest life of a token and the skew, no token from before is left.
-  clock.now += 930;
+  clock.now += 990;
   assert.equal(await codeOf(at(10, 10)), "withdrawn");
   clock.now += 1;
   assert.equal(await codeOf(at(10, 10)), "ok");
@@ -622,7 +625,7 @@ test("a stream that cannot be read is not followed", async () => {
   node.at = "x";
   node.tooOld = `${frontier(1, 10, 10)}`;
   node.cut();
-  await eventually("no cursor", () => server.reason === "no stream: bad_cursor");
+  await eventually("no cursor", () => server.reason === "no stream: bad_event");
   node.at = frontier(1, 10, 10);
   await live();
   // A node of another federation.
@@ -969,4 +972,18 @@ test("what is stated wrongly is refused before the first request", async () => {
   const query = await listen((request, response) => response.end(genesis));
   const unknown = new ResourceServer({ ...good, client: new FamaClient({ query }), issuers: ["https://auth.gamma.example"] });
   await assert.rejects(unknown.start(), { code: "unknown_issuer" });
+});
+
+test("a service whose key is revoked ends its tokens, and a node that is cut off is not believed to be live", async () => {
+  const { federation, node, server, codeOf, live } = await world({ strict: true });
+  await server.start();
+  await live();
+  const token = federation.token();
+  assert.equal(await codeOf(token), "ok");
+  node.say("key", { kind: "revoke", identity: SERVICE, index: 5000 });
+  await eventually("the service's own key", async () => (await codeOf(token)) === "withdrawn");
+  for (const [fresh, reason] of [[false, "the node does not hear the federation"], [true, "the stream is followed"]]) {
+    node.say("freshness", { fresh });
+    await eventually(reason, () => server.live === fresh && server.reason === reason);
+  }
 });

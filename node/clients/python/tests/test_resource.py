@@ -10,6 +10,7 @@ import logging
 import queue
 import re
 import threading
+import time
 import unittest
 from collections.abc import Callable
 from typing import Any
@@ -324,13 +325,14 @@ class Requests(Case):
         server.check("POST", "/api/pay", holder.headers(bound, "10"))
 
     def test_proofs_are_remembered_until_they_end(self) -> None:
-        with mock.patch.multiple(module, PROOFS_PER_KEY_MAX=2, PROOFS_MAX=3):
+        with mock.patch.multiple(module, PROOFS_PER_AGENT_MAX=2, PROOFS_MAX=3):
             server = self.server()
         one, other = Holder(), Holder()
-        for holder, jti in ((one, "1"), (one, "2"), (other, "1")):
-            server.check("POST", "/api/pay", holder.headers(holder.token(), jti))
-        for holder, jti, status in ((one, "3", 429), (other, "2", 503)):
-            refused = self.refusal(server, holder.headers(holder.token(), jti))
+        for holder, jti, agent in ((one, "1", AGENT), (one, "2", AGENT), (other, "1", OTHER)):
+            server.check("POST", "/api/pay", holder.headers(holder.token(fama={"identity": agent}), jti))
+        # Whatever keys an agent has.
+        for holder, jti, agent, status in ((one, "3", AGENT, 429), (other, "3", AGENT, 429), (other, "2", OTHER, 503)):
+            refused = self.refusal(server, holder.headers(holder.token(fama={"identity": agent}), jti))
             self.assertEqual((refused.status, refused.code), (status, "busy"))
             self.assertGreater(int(refused.headers["Retry-After"]), 0)
             self.assertNotIn("WWW-Authenticate", refused.headers)
@@ -379,7 +381,7 @@ class Manifests(Case):
         self.now += 299
         for about in (OTHER, ELSEWHERE):
             # Once the second is heard, all that follows from the first is done.
-            node.say("x", kind="revoke", identity=about, log=LOGS[0], index=10)
+            node.say(frontier(10, 10), kind="revoke", identity=about, log=LOGS[0], index=10)
             self.eventually(server, token(exp=NOW + 900, fama={"identity": about}), "withdrawn")
         self.assertEqual((self.code(server, leaked), node.asked), ("ok", 2))
         self.now += 1
@@ -420,15 +422,15 @@ class Withdrawals(Case):
         def say(kind: str, log: str, index: int, identity: str = AGENT, provider: str | None = None) -> None:
             nonlocal told
             told += 1
-            node.say("x", kind=kind, identity=identity, provider=provider, log=log, index=index)
+            node.say(frontier(10, 10), kind=kind, identity=identity, provider=provider, log=log, index=index)
             # Once this one is heard, all before it are.
-            last = f"{told:064}"
-            node.say("x", kind="revoke", identity=last, log=LOGS[0], index=10)
+            last = f"{told:032}{0:032}"
+            node.say(frontier(10, 10), kind="revoke", identity=last, log=LOGS[0], index=10)
             self.eventually(server, token(fama={"identity": last}), "withdrawn")
 
         say("grant", LOGS[0], 9, provider=SERVICE)
         say("ungrant", LOGS[0], 15, provider="f" * 64)
-        say("ungrant", LOGS[0], 15, OTHER[:-1] + "c", SERVICE)
+        say("ungrant", LOGS[0], 15, "c0" + OTHER[2:], SERVICE)
         self.assertEqual(self.code(server, old), "ok", "known to the issuer, of another service, of another agent")
         say("ungrant", LOGS[0], 20, provider=SERVICE)
         codes = [self.code(server, one) for one in (old, newer, elsewhere, other)]
@@ -444,8 +446,8 @@ class Withdrawals(Case):
             self.assertEqual((self.code(server, before), self.code(server, after)), ("withdrawn", "ok"), kind)
             self.assertEqual(self.code(server, elsewhere), "withdrawn", "of every service")
         self.assertEqual(self.code(server, other), "ok")
-        # A log that no version held here has is not covered by any frontier.
-        say("revoke", "gamma.example/1", 0, OTHER)
+        # What happens to the service's own key ends all its tokens.
+        say("revoke", LOGS[1], 60, SERVICE)
         self.assertEqual(self.code(server, other), "withdrawn")
 
     def test_events_are_remembered_as_long_as_tokens_last(self) -> None:
@@ -459,13 +461,13 @@ class Withdrawals(Case):
             return "ok"
 
         def hear(index: int, now: float, identity: str = AGENT, log: str = LOGS[0]) -> None:
-            memory.hear({"kind": "revoke", "identity": identity, "log": log, "index": index}, now)
+            memory.hear({"kind": "revoke", "identity": identity, "log": log, "index": index}, LOGS, now)
 
         hear(10, 0)
         hear(12, 100)
         hear(11, 100)
-        self.assertEqual([code(930, 12, 0), code(930, 13, 0), code(931, 12, 0)], ["withdrawn", "ok", "withdrawn"])
-        self.assertEqual([code(1_030, 12, 0), code(1_031, 0, 0)], ["withdrawn", "ok"])
+        self.assertEqual([code(990, 12, 0), code(990, 13, 0), code(991, 12, 0)], ["withdrawn", "ok", "withdrawn"])
+        self.assertEqual([code(1_090, 12, 0), code(1_091, 0, 0)], ["withdrawn", "ok"])
         self.assertFalse(memory._newest or memory._order)
         # One that is dropped early raises the floor of its log for everybody.
         with mock.patch.object(module, "EVENTS_MAX", 3):
@@ -473,14 +475,29 @@ class Withdrawals(Case):
                 hear(20 + i, 2_000 + i, OTHER, LOGS[i % 2])
         self.assertEqual(len(memory._order), 3)
         self.assertEqual([code(2_003, 20, 0), code(2_003, 21, 0)], ["withdrawn", "ok"])
-        memory.begin({LOGS[0]: 5, LOGS[1]: 30})
-        self.assertEqual([code(2_003, 21, 29), code(2_003, 20, 30)], ["withdrawn"] * 2, "it never falls")
+        memory.begin({LOGS[0]: 5, LOGS[1]: 30}, 2_000)
+        self.assertEqual([code(2_003, 21, 29), code(2_003, 20, 30)], ["withdrawn"] * 2, "it does not fall")
         self.assertEqual(code(2_003, 21, 30), "ok")
         self.assertEqual(code(9_999, 21, 7, ends={LOGS[1]: 7}), "ok", "a log that ended has nothing more to be read")
         for fields in ({}, {"kind": "revoke", "identity": AGENT, "log": LOGS[0], "index": "1"},
                        {"kind": "grant", "identity": AGENT, "log": LOGS[0], "index": 1}):  # fmt: skip
             with self.assertRaises(BrokenStream):
-                memory.hear(fields, 0)
+                memory.hear(fields, LOGS, 0)
+
+    def test_nothing_that_a_node_sends_ends_the_thread(self) -> None:
+        node = self.node()
+        server = self.started(node)
+        for at, log in (("\u2603", LOGS[0]), ("1." + "A" * 60_000, LOGS[0]), (frontier(10, 10), "gamma.example/1")):
+            Federation.eventually(lambda: server.live, 20, 0.01)
+            node.say(at, kind="revoke", identity=AGENT, log=log, index=10)
+            Federation.eventually(lambda: not server.live, 10, 0.001)
+            node.parts = queue.Queue()
+        Federation.eventually(lambda: server.live, 20, 0.01)
+        for text in (f"version = 0x{'f' * 5_000}", f"{'a.' * 30_000}a = 1"):
+            begun = time.monotonic()
+            with self.assertRaises(FamaError):
+                Manifest.read(manifest(FIRST)).extended(manifest(FIRST) + manifest(FIRST).replace("version = 1", text))
+            self.assertLess(time.monotonic() - begun, 5)
 
     def test_the_floor_of_a_new_stream(self) -> None:
         node, states = self.node(), list[bool]()

@@ -243,13 +243,15 @@ fn stands(moment: &Moment<'_>, provider: fama_ledger::id::IdentityId, domain: &D
 
 /// The domain of `https://<domain>[:port][/path]`.
 fn domain_of(resource: &str) -> Option<Domain> {
-    let rest = resource.strip_prefix("https://").filter(|rest| !rest.contains(['?', '#', '@', '\\', ' ']))?;
+    // What is not visible would forge lines of logs.
+    let is_plain = resource.bytes().all(|byte| byte.is_ascii_graphic());
+    let rest = resource.strip_prefix("https://").filter(|rest| is_plain && !rest.contains(['?', '#', '@', '\\']))?;
     let host = rest.split('/').next()?;
     let domain = match host.split_once(':') {
         Some((domain, port)) => domain.parse().ok().filter(|_| port.parse::<u16>().is_ok_and(|port| port > 0)),
         None => host.parse().ok(),
     };
-    domain.filter(|_| resource.is_ascii())
+    domain
 }
 
 #[cfg(test)]

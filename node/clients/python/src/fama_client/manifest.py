@@ -228,7 +228,8 @@ class _Note:
 
 def _take(table: dict[str, Any], name: str, kind: type[T]) -> T:
     value = table.get(name)
-    if type(value) is not kind:
+    # TOML's numbers have 64 bits, Python's any.
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 1 << 63):
         raise FamaError("manifest_toml", f"{name} is missing or of another type")
     return value
 
@@ -248,9 +249,8 @@ def _read_version(note: _Note, before: Manifest | None) -> Version:
         table = tomllib.loads(note.text)
     except (ValueError, RecursionError) as error:
         raise FamaError("manifest_toml", f"not the TOML of a manifest: {error}") from error
-    if (protocol := table.get("protocol", 1)) != PROTOCOL:
-        message = f"protocol {str(protocol)[:20]} is not known here: install a newer release"
-        raise FamaError("manifest_protocol", message)
+    if "protocol" in table and (protocol := _take(table, "protocol", int)) != PROTOCOL:
+        raise FamaError("manifest_protocol", f"protocol {protocol} is not known here: install a newer release")
     number, wanted = _take(table, "version", int), before.newest.number + 1 if before else 1
     if number != wanted:
         raise FamaError("manifest_version", f"version {number}, want {wanted}")

@@ -37,15 +37,17 @@ STRICT_SECONDS = 10.0
 """How long a strict server accepts tokens without a stream."""
 
 EVENTS_MAX = 100_000
-EVENT_SECONDS = float(TOKEN_SECONDS_MAX + SKEW_SECONDS)
-"""For how long an event is remembered: a token that was issued before it has ended by then."""
+EVENT_SECONDS = float(TOKEN_SECONDS_MAX + SKEW_SECONDS + 60)
+"""For how long an event is remembered: a token whose issuer did not know it, being a minute behind, has ended by then."""
 
 PROOFS_MAX = 65_536
-PROOFS_PER_KEY_MAX = 1_024
-"""Most DPoP proofs that are remembered, each for about a minute."""
+PROOFS_PER_AGENT_MAX = 1_024
+"""Most DPoP proofs that are remembered, each for about a minute: of one agent, whatever its keys, and of all."""
 
 DPOP_ALGORITHMS = ["EdDSA", "Ed25519", "ES256"]
 
+_EVENT_ID = re.compile(r"[1-9][0-9]{0,9}\.[A-Za-z0-9_-]{1,8192}")
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
 _VISIBLE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 _HOST = re.compile(r"^[a-z]+://[^/?#]*", re.IGNORECASE)
@@ -81,33 +83,40 @@ class _Withdrawals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # By agent and, for grants, the beginning of the granting identity's id: the newest event in each log.
+        # By identity and, for grants, the granting identity: the newest event in each log. Of ids the first half, as DIDs
+        # have it.
         self._newest: dict[tuple[str, str], dict[str, int]] = {}
         self._order: deque[tuple[float, tuple[str, str], str, int]] = deque()
         self._floor: dict[str, int] = {}
+        self._raised = 0.0
 
-    def begin(self, sizes: dict[str, int]) -> None:
+    def begin(self, sizes: dict[str, int], now: float) -> None:
         """What happened before was not heard."""
         with self._lock:
             for log, size in sizes.items():
-                self._raise_floor(log, size)
+                self._raise_floor(log, size, now)
 
-    def _raise_floor(self, log: str, size: int) -> None:
+    def _raise_floor(self, log: str, size: int, now: float) -> None:
+        self._raised = now
         self._floor[log] = max(size, self._floor.get(log, 0))
 
-    def hear(self, fields: dict[str, Any], now: float) -> None:
-        """Raises `BrokenStream` for an event that cannot be read."""
+    def hear(self, fields: dict[str, Any], logs: Collection[str], now: float) -> None:
+        """Raises `BrokenStream` for an event that cannot be read; `FamaError` `later_version` for one of another log."""
         granting = fields.get("provider") if fields.get("kind") in ("grant", "ungrant") else ""
         match (fields.get("identity"), granting, fields.get("log"), fields.get("index")):
-            case (str(identity), str(provider), str(log), int(index)):
-                key = (identity, provider[:32])
+            case (str(identity), str(provider), str(log), int(index)) if (
+                _IDENTITY.fullmatch(identity) and (not provider or _IDENTITY.fullmatch(provider)) and 0 <= index < 1 << 63
+            ):
+                key = (identity[:32], provider[:32])
             case _:
                 raise BrokenStream("an event cannot be read")
+        if log not in logs:
+            raise FamaError("later_version", "a log that the manifest does not have", status=503)
         with self._lock:
             self._forget(now)
             while len(self._order) >= EVENTS_MAX:
                 _, _, early, at = self._order[0]
-                self._raise_floor(early, at + 1)
+                self._raise_floor(early, at + 1, now)
                 self._drop()
             newest = self._newest.setdefault(key, {})
             newest[log] = max(index, newest.get(log, -1))
@@ -116,6 +125,8 @@ class _Withdrawals:
     def _forget(self, now: float) -> None:
         while self._order and now - self._order[0][0] > EVENT_SECONDS:
             self._drop()
+        if now - self._raised > EVENT_SECONDS:
+            self._floor.clear()
 
     def _drop(self) -> None:
         _, key, log, index = self._order.popleft()
@@ -136,8 +147,9 @@ class _Withdrawals:
             self._forget(now)
             if not all(reaches(log, size) for log, size in self._floor.items()):
                 raise FamaError("withdrawn", _UNSEEN, status=401)
-            for granting in ("", token.service.rpartition(":")[2]):
-                newest = self._newest.get((token.identity, granting), {})
+            agent, service = token.identity[:32], token.service.rpartition(":")[2]
+            for key in ((agent, ""), (agent, service), (service, "")):
+                newest = self._newest.get(key, {})
                 if not all(reaches(log, index + 1) for log, index in newest.items()):
                     raise FamaError("withdrawn", _WITHDRAWN, status=401)
 
@@ -188,10 +200,12 @@ class _Base:
         self._clock = options.get("clock", time.time)
         self._on_state = options.get("on_state")
         self._withdrawals = _Withdrawals()
-        self._proofs = UsedSignatures(used_max=PROOFS_MAX, per_agent_max=PROOFS_PER_KEY_MAX)
+        self._proofs = UsedSignatures(used_max=PROOFS_MAX, per_agent_max=PROOFS_PER_AGENT_MAX)
         self._stream = Stream(query_url, [("kind", "key,access")])
         self._chain = Request("GET", f"{query_url}/api/federation/manifests")
         self._asked = self._renewed = float("-inf")
+        # The node told of a version that is not held.
+        self._due = False
         self._live, self._changed = False, self._clock()
 
     @property
@@ -238,7 +252,7 @@ class _Base:
         if proof:
             # Last, so that what is refused anyway fills no memory.
             with self._refusing(scheme, "invalid_dpop_proof"):
-                self._use(proof, now)
+                self._use(token, proof, now)
         return token
 
     def _credentials(self, headers: list[tuple[str, str]]) -> tuple[str, str]:
@@ -309,9 +323,10 @@ class _Base:
             raise FamaError("token_dpop", "the DPoP proof is of another key", status=401)
         return proof
 
-    def _use(self, proof: DpopProof, now: float) -> None:
+    def _use(self, token: AccessToken, proof: DpopProof, now: float) -> None:
+        name = f"{proof.key_thumbprint} {proof.id}".encode()
         try:
-            self._proofs.use(proof.key_thumbprint, proof.id.encode(), proof.ends, now)
+            self._proofs.use(token.identity, name, proof.ends, now)
         except FamaError as error:
             if error.code == "replayed":
                 raise FamaError("used", "the DPoP proof was used before", status=401) from error
@@ -321,14 +336,23 @@ class _Base:
     def _hear(self, event: StreamEvent) -> bool:
         """Takes an event. Whether it could be read: if not, a newer manifest is needed."""
         try:
+            if event.kind in ("open", "key", "access"):
+                if not _EVENT_ID.fullmatch(event.id):
+                    raise BrokenStream("an event has no id")
+                if int(event.id.partition(".")[0]) > self._manifest.newest.number:
+                    # It may have taken a token key away.
+                    self._due = True
             if event.kind == "open":
                 if event.fields.get("federation") != self._manifest.federation:
                     raise BrokenStream("the node is of another federation")
                 if not self._stream.continues:
-                    self._withdrawals.begin(self._manifest.read_frontier(event.id))
-                self._set_live(True)
+                    self._withdrawals.begin(self._manifest.read_frontier(event.id), self._clock())
+                self._set_live(event.fields.get("fresh") is not False)
+            elif event.kind == "freshness":
+                # A node that does not hear the federation hears of no revocation.
+                self._set_live(event.fields.get("fresh") is True)
             elif event.kind in ("key", "access"):
-                self._withdrawals.hear(event.fields, self._clock())
+                self._withdrawals.hear(event.fields, self._manifest.newest.logs, self._clock())
             return True
         except (BrokenStream, FamaError) as error:
             # It is lost: the next connection must not continue behind it.
@@ -351,13 +375,14 @@ class _Base:
     def _is_due(self) -> bool:
         """Whether it is time to ask for newer versions; if the node did not answer, soon again."""
         now = self._clock()
-        return abs(now - self._renewed) >= RENEWAL_SECONDS and abs(now - self._asked) >= RENEWAL_SECONDS_MIN
+        is_old = self._due or abs(now - self._renewed) >= RENEWAL_SECONDS
+        return is_old and abs(now - self._asked) >= RENEWAL_SECONDS_MIN
 
     def _may_ask(self) -> bool:
         now = self._clock()
         if abs(now - self._asked) < RENEWAL_SECONDS_MIN:
             return False
-        self._asked = now
+        self._asked, self._due = now, False
         return True
 
     def _take(self, response: Response) -> None:
@@ -368,7 +393,10 @@ class _Base:
             chain = response.body.decode()
         except UnicodeDecodeError as error:
             raise FamaError("bad_answer", "the node's answer is no text") from error
-        self._manifest, self._renewed = self._manifest.extended(chain), self._asked
+        try:
+            self._manifest, self._renewed = self._manifest.extended(chain), self._asked
+        except (ValueError, RecursionError) as error:
+            raise FamaError("bad_answer", "the node's answer is no chain of manifests") from error
 
 
 def _values(headers: list[tuple[str, str]], name: str) -> list[str]:
@@ -460,7 +488,7 @@ class ResourceServer(_Base):
                     self._read(chunk)
                     if self._stop.is_set():
                         break
-        except (httpx.HTTPError, BrokenStream, FamaError) as error:
+        except Exception as error:  # Whatever the node sends now: it may be honest the next time.
             lost = error
         finally:
             pause = self._lost(lost)
@@ -543,7 +571,7 @@ class AsyncResourceServer(_Base):
                 self._stream.connected(response.status_code, response.headers.get("content-type", ""))
                 async for chunk in response.aiter_raw():
                     await self._read(chunk)
-        except (httpx.HTTPError, BrokenStream, FamaError) as error:
+        except Exception as error:  # Whatever the node sends now: it may be honest the next time.
             lost = error
         finally:
             pause = self._lost(lost)
