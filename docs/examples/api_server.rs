@@ -16,9 +16,11 @@ use fama_ledger::token::{AccessToken, DpopProof, Expected, TokenError};
 use serde_json::{Value, json};
 
 /// What is older concerns no token that still holds.
-const EVENT_SECONDS: u64 = 930;
+const EVENT_SECONDS: u64 = 990;
 const EVENTS_MAX: usize = 100_000;
 const PROOFS_MAX: usize = 100_000;
+/// How many of them one agent may have, whatever its keys.
+const PROOFS_OF_ONE_MAX: usize = 2_000;
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 const ANSWER_TIME: Option<Duration> = Some(Duration::from_secs(10));
 
@@ -26,13 +28,13 @@ struct Kept {
     manifest: Arc<Manifest>,
     /// When a newer manifest was last asked for.
     asked: u64,
-    /// The newest thing that happened, by agent and granting service (`""`: it counts for every service) and log: its
-    /// index, and when it was heard of.
+    /// The newest thing that happened, by identity and granting service (`""`: it counts for every service) and log: its
+    /// index, and when it was heard of. Of ids the first half, as DIDs have it.
     events: HashMap<(String, String, LogId), (u64, u64)>,
-    /// What every token's issuer must have known: events before it were not heard of here.
-    floor: Frontier,
-    /// DPoP proofs that were used, until they end.
-    proofs: HashMap<(String, String), u64>,
+    /// What every token's issuer must have known, events before it were not heard of here; and when it was last raised.
+    floor: (Frontier, u64),
+    /// DPoP proofs that were used, by agent, until they end.
+    proofs: HashMap<String, HashMap<(String, String), u64>>,
 }
 
 struct App {
@@ -88,7 +90,7 @@ impl App {
     }
 
     /// What a token says, if it may be used for this request.
-    fn check(&self, headers: &HeaderMap, method: &str, uri: &str) -> Result<AccessToken, No> {
+    fn check(&self, scope: &str, headers: &HeaderMap, method: &str, uri: &str) -> Result<AccessToken, No> {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(given), None) = (given.next(), given.next()) else { return Err(No(401, "no_credentials", "")) };
         let given = given.to_str().ok().and_then(|given| given.split_once(' '));
@@ -104,38 +106,62 @@ impl App {
             error => Err(error),
         });
         let token = token.map_err(|error| No(401, error.code(), "invalid_token"))?;
-        match (&token.key_thumbprint, scheme.to_ascii_lowercase().as_str()) {
-            (None, "bearer") => {}
-            (Some(key), "dpop") => self.check_proof(headers, (method, uri), (text, key))?,
-            _ => return Err(No(401, "wrong_scheme", "invalid_token")),
-        }
         self.check_withdrawn(&token)?;
+        // The newest version may have taken the key away that signed.
+        let newest = Arc::clone(&self.kept.lock().unwrap().manifest);
+        checked(&newest).map_err(|error| No(401, error.code(), "invalid_token"))?;
+        let proof = match (&token.key_thumbprint, scheme.to_ascii_lowercase().as_str()) {
+            (None, "bearer") => None,
+            (Some(key), "dpop") => Some(Self::check_proof(headers, (method, uri), (text, key))?),
+            _ => return Err(No(401, "wrong_scheme", "invalid_token")),
+        };
+        let needs_karma = scope == "pay";
+        if !token.has_scope(scope) {
+            return Err(No(403, "insufficient_scope", "insufficient_scope"));
+        }
+        if needs_karma && token.karma < self.min_karma {
+            return Err(No(403, "low_karma", ""));
+        }
+        // Last, so that nobody fills the memory with what is refused anyway.
+        if let Some(proof) = proof {
+            self.use_once(&token, proof)?;
+        }
         Ok(token)
     }
 
-    /// Whoever sends the token has the key that it is bound to, and the proof was not used before.
+    /// Whoever sends the token has the key that it is bound to.
     fn check_proof(
-        &self,
         headers: &HeaderMap,
         (method, uri): (&str, &str),
         (text, key): (&str, &str),
-    ) -> Result<(), No> {
+    ) -> Result<DpopProof, No> {
         let wrong = |code| No(401, code, "invalid_dpop_proof");
-        let proof = headers.get("dpop").and_then(|proof| proof.to_str().ok()).ok_or(wrong("dpop_header"))?;
+        let mut proofs = headers.get_all("dpop").iter();
+        let (Some(proof), None) = (proofs.next(), proofs.next()) else { return Err(wrong("dpop_header")) };
+        let proof = proof.to_str().map_err(|_| wrong("dpop_header"))?;
         let proof = DpopProof::check(proof, method, uri, Some(text), now()).map_err(|error| wrong(error.code()))?;
-        if proof.key_thumbprint != key {
-            return Err(wrong("token_dpop"));
-        }
+        if proof.key_thumbprint == key { Ok(proof) } else { Err(wrong("token_dpop")) }
+    }
+
+    /// Each proof works once.
+    fn use_once(&self, token: &AccessToken, proof: DpopProof) -> Result<(), No> {
         let proofs = &mut self.kept.lock().unwrap().proofs;
-        if proofs.len() >= PROOFS_MAX {
-            proofs.retain(|_, ends| *ends > now());
+        let count = |proofs: &HashMap<_, HashMap<_, _>>| proofs.values().map(HashMap::len).sum::<usize>();
+        if count(proofs) >= PROOFS_MAX {
+            proofs.values_mut().for_each(|of_one| of_one.retain(|_, ends| *ends > now()));
+            proofs.retain(|_, of_one| !of_one.is_empty());
         }
-        if proofs.len() >= PROOFS_MAX {
+        let is_full = count(proofs) >= PROOFS_MAX;
+        let of_one = proofs.entry(token.identity.to_string()).or_default();
+        if of_one.len() >= PROOFS_OF_ONE_MAX {
+            of_one.retain(|_, ends| *ends > now());
+        }
+        if is_full || of_one.len() >= PROOFS_OF_ONE_MAX {
             return Err(No(503, "busy", ""));
         }
-        match proofs.insert((proof.key_thumbprint, proof.id), proof.ends) {
+        match of_one.insert((proof.key_thumbprint, proof.id), proof.ends) {
             None => Ok(()),
-            Some(_) => Err(wrong("used")),
+            Some(_) => Err(No(401, "used", "invalid_dpop_proof")),
         }
     }
 
@@ -150,15 +176,20 @@ impl App {
             FrontierError::LaterVersion(_) => No(503, "later_version", ""),
             FrontierError::Malformed => No(401, "token_claim", "invalid_token"),
         })?;
-        let kept = self.kept.lock().unwrap();
+        let mut kept = self.kept.lock().unwrap();
+        if now() > kept.floor.1 + EVENT_SECONDS {
+            kept.floor.0 = Frontier::default();
+        }
         let (agent, service) = (token.identity.to_string(), half(&token.service));
-        let unknown = ["", service].iter().any(|service| {
-            kept.manifest.logs().keys().any(|log| {
-                let event = kept.events.get(&(agent.clone(), (*service).to_owned(), log.clone()));
-                event.is_some_and(|(index, _)| *index >= known.of(log))
-            })
+        let agent = agent.get(..32).unwrap_or_default();
+        let is_known = kept.manifest.logs().iter().all(|(log, state)| {
+            let index = |of: &str, by: &str| kept.events.get(&(of.to_owned(), by.to_owned(), log.clone()));
+            let newest = [index(agent, ""), index(agent, service), index(service, "")].into_iter().flatten();
+            let newest = newest.map(|(index, _)| index + 1).max().unwrap_or(0).max(kept.floor.0.of(log));
+            // Beyond its cut a log has nothing.
+            state.cut.as_ref().map_or(newest, |(_, cut)| newest.min(cut.head.size)) <= known.of(log)
         });
-        if unknown || kept.floor.is_beyond(&known) { Err(No(401, "withdrawn", "invalid_token")) } else { Ok(()) }
+        if is_known { Ok(()) } else { Err(No(401, "withdrawn", "invalid_token")) }
     }
 
     /// Reads the node's stream after `cursor` until it ends; `None` always, with or without an error.
@@ -168,7 +199,7 @@ impl App {
         let request = if cursor.is_empty() { request } else { request.header("last-event-id", cursor.as_str()) };
         let request = request.config().timeout_connect(ANSWER_TIME).timeout_recv_response(ANSWER_TIME);
         let answer = request.timeout_recv_body(Some(Duration::from_secs(300))).build().call();
-        if let Err(ureq::Error::StatusCode(400 | 410)) = answer {
+        if let Err(ureq::Error::StatusCode(400 | 410 | 431)) = answer {
             // It cannot continue there.
             cursor.clear();
         }
@@ -192,15 +223,23 @@ impl App {
 
     fn heard(&self, name: &str, id: &str, is_first: bool, data: &Value) -> Option<()> {
         let manifest = Arc::clone(&self.kept.lock().unwrap().manifest);
+        // A version that is not held here may have taken a token key away.
+        let at = Frontier::parse(id, &manifest).or_else(|_| Frontier::parse(id, &self.renew())).ok()?;
         if name == "open" {
-            let at = Frontier::parse(id, &manifest).or_else(|_| Frontier::parse(id, &self.renew())).ok()?;
-            if is_first {
-                self.kept.lock().unwrap().floor = at;
+            let is_ours = data["federation"].as_str() == Some(&manifest.federation().to_string());
+            let floor = &mut self.kept.lock().unwrap().floor;
+            for (log, size) in at.into_iter().filter(|_| is_first) {
+                let size = size.max(floor.0.of(&log));
+                floor.0.set(&log, size);
+                floor.1 = now();
             }
+            return is_ours.then_some(());
+        }
+        if name != "key" && name != "access" {
             return Some(());
         }
-        let (agent, log, index) =
-            (data["identity"].as_str()?, data["log"].as_str()?.parse().ok()?, data["index"].as_u64()?);
+        let (agent, log) = (data["identity"].as_str()?.get(..32)?, data["log"].as_str()?.parse().ok()?);
+        let index = data["index"].as_u64().filter(|index| *index < u64::MAX)?;
         let of_grant = matches!(data["kind"].as_str()?, "grant" | "ungrant");
         let service = if of_grant { data["provider"].as_str()?.get(..32)? } else { "" };
         let mut kept = self.kept.lock().unwrap();
@@ -210,11 +249,13 @@ impl App {
         if kept.events.len() >= EVENTS_MAX {
             // Nothing is forgotten early: all tokens must be newer than what is dropped.
             for ((_, _, log), (index, _)) in std::mem::take(&mut kept.events) {
-                let size = kept.floor.of(&log).max(index + 1);
-                kept.floor.set(&log, size);
+                let size = kept.floor.0.of(&log).max(index + 1);
+                kept.floor.0.set(&log, size);
             }
+            kept.floor.1 = now();
         }
-        kept.events.insert((agent.to_owned(), service.to_owned(), log), (index, now()));
+        let newest = kept.events.entry((agent.to_owned(), service.to_owned(), log)).or_default();
+        *newest = (index.max(newest.0), now());
         Some(())
     }
 
@@ -232,12 +273,7 @@ async fn guarded(app: Arc<App>, scope: &'static str, request: Request) -> Respon
         let app = Arc::clone(&app);
         move || {
             let uri = format!("{}{}", split(&app.url).0, parts.uri.path());
-            let token = app.check(&parts.headers, parts.method.as_str(), &uri)?;
-            if !token.has_scope(scope) {
-                return Err(No(403, "insufficient_scope", "insufficient_scope"));
-            }
-            let enough = scope != "pay" || token.karma >= app.min_karma;
-            if enough { Ok(token) } else { Err(No(403, "low_karma", "")) }
+            app.check(scope, &parts.headers, parts.method.as_str(), &uri)
         }
     });
     match checked.await.unwrap_or(Err(No(500, "internal", ""))) {
@@ -272,7 +308,7 @@ async fn main() {
     assert!(!issuers.is_empty(), "name the issuers that you accept: there is no default");
     let genesis = std::fs::read_to_string(genesis).expect("GENESIS_FILE can be read");
     let manifest = Manifest::parse_chain(&genesis).expect("GENESIS_FILE is a manifest");
-    let (events, floor, proofs) = (HashMap::new(), Frontier::default(), HashMap::new());
+    let (events, floor, proofs) = (HashMap::new(), (Frontier::default(), 0), HashMap::new());
     let kept = Mutex::new(Kept { manifest, asked: 0, events, floor, proofs });
     let min_karma = min_karma.parse().expect("MIN_KARMA is a number");
     let (node, resource, issuers) = (node.clone(), resource.clone(), issuers.to_vec());

@@ -491,9 +491,20 @@ fn a_frontier_is_read_as_it_was_written() {
     );
     assert_eq!(Frontier::parse(&text.replacen("1.", "2.", 1), &manifest), Err(FrontierError::LaterVersion(2)));
     // No version, too few sizes, too many, one that has no end, one of 64 bits, padding.
-    for text in
-        ["01.AAAAAA", "+1.AAAAAA", "", "1", "1.", "x.AAAAAA", "0.AAAAAA", "1.AAAA", "1.AAAAAAA", "1.AAAAgA", "1.gICAgICAgICAAQAAAA", "1.AAAAAA=="]
-    {
+    for text in [
+        "01.AAAAAA",
+        "+1.AAAAAA",
+        "",
+        "1",
+        "1.",
+        "x.AAAAAA",
+        "0.AAAAAA",
+        "1.AAAA",
+        "1.AAAAAAA",
+        "1.AAAAgA",
+        "1.gICAgICAgICAAQAAAA",
+        "1.AAAAAA==",
+    ] {
         assert_eq!(Frontier::parse(text, &manifest), Err(FrontierError::Malformed), "{text}");
     }
 }

@@ -247,11 +247,10 @@ fn domain_of(resource: &str) -> Option<Domain> {
     let is_plain = resource.bytes().all(|byte| byte.is_ascii_graphic());
     let rest = resource.strip_prefix("https://").filter(|rest| is_plain && !rest.contains(['?', '#', '@', '\\']))?;
     let host = rest.split('/').next()?;
-    let domain = match host.split_once(':') {
+    match host.split_once(':') {
         Some((domain, port)) => domain.parse().ok().filter(|_| port.parse::<u16>().is_ok_and(|port| port > 0)),
         None => host.parse().ok(),
-    };
-    domain
+    }
 }
 
 #[cfg(test)]
@@ -272,6 +271,10 @@ mod tests {
             ("https://payments.example:port", None),
             ("https://Payments.example", None),
             ("https://payments.example\\@evil.example", None),
+            ("https://payments.example/\nforged", None),
+            ("https://payments.example/\u{1b}[31m", None),
+            ("https://payments.example/é", None),
+            ("https://payments.example/ ", None),
             ("https://", None),
             ("payments.example", None),
         ] {

@@ -34,6 +34,7 @@ PROTOCOL = 1
 _FIRST_LINE = 'format = "fama.manifest/1"\n'
 _SIGNATURES_MAX = 128
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+_TEXT_LINE = re.compile(r"(?:\[{1,2}[a-z_]+\]{1,2}|[a-z_]+ = .*)?")
 _KEY = re.compile(r"ed25519:([0-9a-f]{64})")
 _SIGNATURE_LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+=*)")
 _FRONTIER = re.compile(r"([1-9][0-9]{0,9})\.([A-Za-z0-9_-]+)")
@@ -229,7 +230,7 @@ class _Note:
 def _take(table: dict[str, Any], name: str, kind: type[T]) -> T:
     value = table.get(name)
     # TOML's numbers have 64 bits, Python's any.
-    if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 1 << 63):
+    if type(value) is not kind or (isinstance(value, int) and not -1 << 63 <= value < 1 << 63):
         raise FamaError("manifest_toml", f"{name} is missing or of another type")
     return value
 
@@ -245,6 +246,9 @@ def _read_version(note: _Note, before: Manifest | None) -> Version:
     """Reads the genesis, or the version after those of `before`, without its signatures."""
     if not note.text.startswith(_FIRST_LINE):
         raise FamaError("manifest_format", "the first line is not that of a manifest")
+    # Dotted keys and nested tables, which no manifest has, cost `tomllib` minutes.
+    if not all(map(_TEXT_LINE.fullmatch, note.text.split("\n"))):
+        raise FamaError("manifest_toml", "a line is neither a table nor a value")
     try:
         table = tomllib.loads(note.text)
     except (ValueError, RecursionError) as error:
