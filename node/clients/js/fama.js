@@ -1768,7 +1768,7 @@ const ends = Number(issued) + DPOP_AGE_SECONDS;
 checkLifetime(issued, ends, DPOP_AGE_SECONDS, at);
 return { key_thumbprint: thumbprint(key.jwk), id: idOf(claims), ends };}
 function readFrontier(text, manifest) {const sound = (holds) => must(holds, "bad_cursor", "this is no frontier");
-const [, version, encoded] = /^([0-9]{1,10})\.([\w-]*)$/.exec(text) ?? [];
+const [, version, encoded] = /^([1-9][0-9]{0,9})\.([\w-]*)$/.exec(text) ?? [];
 sound(version && Number(version) <= U32_MAX);
 must(Number(version) <= manifest.version, "later_version", `it needs version ${version} of the manifest`);
 const [known, bytes] = [manifest.at(Number(version)), fromBase64Url(encoded)];

@@ -514,14 +514,16 @@ export class ResourceServer {
     const otherwise = isOfToken(error) ? { status: 401, error: "invalid_token" } : { status: 503 };
     const { status, error: word } = error.refusal ?? otherwise;
     // What the server's own troubles are is nobody else's business.
-    const message = error.refusal || word ? error.message : "this cannot be checked now";
+    const said = error.refusal || word ? error.message : "this cannot be checked now";
+    // In the body, the code that a `FamaError` ends with stands beside.
+    const message = said.replace(` (${code})`, "");
     const headers = { "content-type": "application/json" };
     if (status === 503) headers["retry-after"] = "5";
     if (word || status === 401) {
-      const said = word ? { error: word, error_description: message } : {};
-      if (code === "insufficient_scope") said.scope = scope;
-      if (scheme === "DPoP") said.algs = DPOP_ALGORITHMS.join(" ");
-      const all = Object.entries({ ...said, resource_metadata: this.metadataUrl });
+      const told = word ? { error: word, error_description: said } : {};
+      if (code === "insufficient_scope") told.scope = scope;
+      if (scheme === "DPoP") told.algs = DPOP_ALGORITHMS.join(" ");
+      const all = Object.entries({ ...told, resource_metadata: this.metadataUrl });
       headers["www-authenticate"] = `${scheme} ${all.map(parameter).join(", ")}`;
     }
     return { ok: false, status, code, error: message, headers, body: JSON.stringify({ error: message, code }) };

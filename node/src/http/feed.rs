@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fama_ledger::codec;
 use fama_ledger::entry::{Body, Entry, SignedEvent};
-use fama_ledger::event::Action;
+use fama_ledger::event::{Action, Event};
 use fama_ledger::fold::Void;
 use fama_ledger::frontier::{Frontier, FrontierError};
 use fama_ledger::id::{Domain, EventId, IdentityId};
@@ -67,6 +67,8 @@ pub(super) struct Line {
     pub(super) provider: Option<IdentityId>,
     /// The home of the identity that it is about.
     pub(super) home: Option<Domain>,
+    /// A claim that is told after entries behind it in its log: what it revokes is only now there.
+    pub(super) late: bool,
     /// One line of JSON.
     pub(super) data: String,
     /// Where the feed is behind it.
@@ -94,14 +96,34 @@ pub(super) fn read_on(moment: &Moment<'_>, from: &Frontier) -> Result<(Vec<Line>
             left = left.saturating_sub(1);
             let entry: Entry = codec::decode(&bytes, limits::ENTRY_BYTES_MAX)?;
             if let Body::Event(signed) = &entry.body {
-                lines.extend(
-                    line(moment, (log, index), &entry, signed)?
-                        .map(|line| Line { after: Arc::new(at.clone()), ..line }),
-                );
+                let told = line(moment, (log, index), &entry, signed)?.into_iter();
+                let told = told.chain(claim_before(moment, &signed.event, &at)?);
+                lines.extend(told.map(|line| Line { after: Arc::new(at.clone()), ..line }));
             }
         }
     }
     Ok((lines, at))
+}
+
+/// The claim that revokes what an event brings, if its log was told beyond it already: then nobody was told of the claim,
+/// which did not count yet.
+fn claim_before(moment: &Moment<'_>, event: &Event, at: &Frontier) -> Result<Option<Line>, ApiError> {
+    let identity = match &event.action {
+        Action::Register { .. } => event.id(),
+        Action::Rotate { identity, .. } => *identity,
+        _ => return Ok(None),
+    };
+    let Some(found) = moment.join().identity(identity)? else { return Ok(None) };
+    let Some(revoked) = moment.join().key_status(&found)?.revoked else { return Ok(None) };
+    let (Some(operator), Some((generation, index))) = (revoked.operator, revoked.place) else { return Ok(None) };
+    let log = LogId { operator, generation };
+    if at.of(&log) <= index {
+        return Ok(None);
+    }
+    let Some(bytes) = moment.view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop() else { return Ok(None) };
+    let entry: Entry = codec::decode(&bytes, limits::ENTRY_BYTES_MAX)?;
+    let Body::Event(signed) = &entry.body else { return Ok(None) };
+    Ok(line(moment, (&log, index), &entry, signed)?.map(|line| Line { late: true, ..line }))
 }
 
 /// What an applied event tells; `None` for a void one, and for a claim that does not count.
@@ -157,6 +179,7 @@ pub(super) fn line(
         about,
         provider,
         home: found.map(|found| found.home),
+        late: false,
         data: data.to_string(),
         after: Arc::default(),
     }))
@@ -308,6 +331,7 @@ fn checkpoint(log: &LogId, size: u64, after: Arc<Frontier>) -> Line {
         about: Vec::new(),
         provider: None,
         home: None,
+        late: false,
         data,
         after,
     }

@@ -320,12 +320,13 @@ impl Follower {
 
     /// Tells a line if the client wants it and was not told yet.
     async fn tell(&mut self, line: &Line) -> Result<(), End> {
-        let checkpoint = line.name == "checkpoint";
-        if !checkpoint && line.index < self.at.of(&line.log) {
+        // Neither is an entry after all that was told of its log.
+        let follows = line.name != "checkpoint" && !line.late;
+        if follows && line.index < self.at.of(&line.log) {
             return Ok(());
         }
         let ahead = self.at.is_beyond(&line.after);
-        if !checkpoint {
+        if follows {
             self.at.set(&line.log, line.index.saturating_add(1));
         }
         if !self.filter.takes(line) {

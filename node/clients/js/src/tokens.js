@@ -356,7 +356,7 @@ export async function checkDpop(proof, { method, url, token, now } = {}) {
  */
 export function readFrontier(text, manifest) {
   const sound = (holds) => must(holds, "bad_cursor", "this is no frontier");
-  const [, version, encoded] = /^([0-9]{1,10})\.([\w-]*)$/.exec(text) ?? [];
+  const [, version, encoded] = /^([1-9][0-9]{0,9})\.([\w-]*)$/.exec(text) ?? [];
   sound(version && Number(version) <= U32_MAX);
   must(Number(version) <= manifest.version, "later_version", `it needs version ${version} of the manifest`);
   const [known, bytes] = [manifest.at(Number(version)), fromBase64Url(encoded)];

@@ -115,6 +115,38 @@ async fn what_happens_is_told_and_can_be_told_again() {
     assert_eq!(checkpoint.data["size"], world.alpha.tree.size());
 }
 
+/// Logs arrive in any order: a claim that comes before what it revokes is told once that is there.
+#[tokio::test]
+async fn a_claim_that_comes_before_its_key_is_told_after_it() {
+    let mut world = World::new(Some("alpha.example"));
+    shown(&world);
+    let mut keys = listen(&world.query(), "/api/stream?kind=key", None).await;
+    keys.next().await;
+    let key = agent(1);
+    let (home, name) = (domain("alpha.example"), "swift-core-maps".parse().unwrap());
+    let action = Action::Register { home, name, key: key.public(), next: None, note: None };
+    let registration = world.signed(&key, action);
+    let id = registration.event().id();
+    let claim = world.revoke("beta.example", &key, id);
+    shown(&world);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    world.take("alpha.example", registration, &[]);
+    shown(&world);
+    let told = keys.next().await;
+    assert_eq!(
+        (&told.data["event"], &told.data["log"], &told.data["kind"]),
+        (&json!(claim.to_string()), &json!("beta.example/1"), &json!("revoke"))
+    );
+    // A client that continues from before hears of it as well.
+    world.register("alpha.example", "another", &agent(2), None);
+    shown(&world);
+    let mut again = listen(&world.query(), "/api/stream?kind=key", Some("1.AAA")).await;
+    assert_eq!(
+        (again.next().await.name, again.next().await.data["event"].clone()),
+        ("open".to_owned(), json!(claim.to_string()))
+    );
+}
+
 #[tokio::test]
 async fn a_client_hears_only_what_it_wants() {
     let mut world = World::new(Some("alpha.example"));
