@@ -315,8 +315,8 @@ def expand(entries):
 def tearDownModule():
     """Fails if no test read some file, and so also if only some tests run."""
     there = {str(path.relative_to(VECTORS)) for path in VECTORS.rglob("*.json")}
-    # What a node stores and sends to other nodes, which no auditor reads.
-    there = {name for name in there if not name.startswith("upgrade/")}
+    # What a node stores and sends to other nodes, and the tokens that stand in no log: no auditor reads them.
+    there = {name for name in there if not name.startswith("upgrade/") and name != "tokens.json"}
     missing = there - READ
     assert not missing, f"not read: {sorted(missing)}"
 

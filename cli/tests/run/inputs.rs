@@ -125,9 +125,9 @@ fn a_token_key_that_the_manifest_does_not_name_is_a_warning() {
 #[test]
 fn an_issuer_that_does_not_answer_is_named_as_one() {
     let dir = folder();
-    json(dir.path(), "key new --out {}/agent.pem");
+    json(dir.path(), "key new --out {}/caller.pem");
     let asked =
-        "token get swift@alpha.example --issuer http://127.0.0.1:1 --resource https://a.example --key {}/agent.pem";
+        "token get swift@alpha.example --issuer http://127.0.0.1:1 --resource https://a.example --key {}/caller.pem";
     let (ok, _, err) = program(dir.path(), asked, &[]);
     assert!(!ok && err.contains("(unreachable)") && err.contains("is the issuer running?"), "{err}");
 }
