@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 use crate::codec::{self, CodecError};
 use crate::event::{Action, Event};
 use crate::id::{EventId, FederationId, ManifestHash, StateRoot};
+use crate::key::batch::{self, Signed};
 use crate::key::{PublicKey, Signature, SignatureError};
 use crate::limits;
 use crate::time::Millis;
@@ -120,18 +121,51 @@ impl SignedEvent {
     /// # Errors
     /// [`EntryError`]: the event can never be valid in this federation; the sender is at fault.
     pub fn verify(self, federation: &FederationId) -> Result<VerifiedEvent, EntryError> {
+        let text = self.checked_text(federation)?;
+        self.signer.verify(text.as_bytes(), &self.signature).map_err(EntryError::Signature)?;
+        if let Some((key, signature)) = self.second()? {
+            key.verify(text.as_bytes(), signature).map_err(|_| NOT_THE_NEW_KEYS)?;
+        }
+        Ok(VerifiedEvent { id: id_of(&text), signed: self })
+    }
+
+    /// [`SignedEvent::verify`] of many events, in less time; `seed` as in [`batch::verify_all`].
+    #[must_use]
+    pub fn verify_all(
+        events: Vec<Self>,
+        federation: &FederationId,
+        seed: &[u8; 32],
+    ) -> Vec<Result<VerifiedEvent, EntryError>> {
+        let texts: Vec<Result<String, EntryError>> =
+            events.iter().map(|event| event.checked_text(federation)).collect();
+        let mut signed = Vec::with_capacity(events.len());
+        for (event, text) in events.iter().zip(&texts) {
+            let Ok(text) = text else { continue };
+            signed.push(Signed { key: &event.signer, message: text.as_bytes(), signature: &event.signature });
+            let second = event.second().ok().flatten();
+            signed.extend(second.map(|(key, signature)| Signed { key, message: text.as_bytes(), signature }));
+        }
+        // One outcome for each that was pushed, in the same order.
+        let mut outcomes = batch::verify_all(&signed, seed).into_iter();
+        let mut next = || outcomes.next().unwrap_or(Err(SignatureError::Mismatch));
+        let verified = events.iter().zip(texts).map(|(event, text)| {
+            let (text, first, second) = (text?, next(), event.second());
+            let countersigned = second.as_ref().is_ok_and(Option::is_some).then(&mut next);
+            first.map_err(EntryError::Signature)?;
+            second?;
+            countersigned.transpose().map_err(|_| NOT_THE_NEW_KEYS)?;
+            Ok(id_of(&text))
+        });
+        let ids: Vec<Result<EventId, EntryError>> = verified.collect();
+        events.into_iter().zip(ids).map(|(signed, id)| Ok(VerifiedEvent { signed, id: id? })).collect()
+    }
+
+    /// The canonical text, if it is of this federation and parses back to this event. So the parser is the one place with the
+    /// rules of fields.
+    fn checked_text(&self, federation: &FederationId) -> Result<String, EntryError> {
         if self.event.federation != *federation {
             return Err(EntryError::Federation(self.event.federation));
         }
-        let text = self.checked_text()?;
-        self.signer.verify(text.as_bytes(), &self.signature).map_err(EntryError::Signature)?;
-        self.verify_second(text.as_bytes())?;
-        let id = EventId(*blake3::hash(text.as_bytes()).as_bytes());
-        Ok(VerifiedEvent { signed: self, id })
-    }
-
-    /// The canonical text, if it parses back to this event. So the parser is the one place with the rules of fields.
-    fn checked_text(&self) -> Result<String, EntryError> {
         let text = self.event.text();
         match Event::parse(text.as_bytes()) {
             Ok(event) if event == self.event => Ok(text),
@@ -139,21 +173,26 @@ impl SignedEvent {
         }
     }
 
-    fn verify_second(&self, text: &[u8]) -> Result<(), EntryError> {
+    /// The new key and its signature, where a rotation needs them.
+    fn second(&self) -> Result<Option<(&PublicKey, &Signature)>, EntryError> {
         let countersigner = match &self.event.action {
             Action::Register { key, .. } if *key != self.signer => return Err(EntryError::Possession),
             Action::Rotate { key, .. } if *key != self.signer => Some(key),
             _ => None,
         };
         match (countersigner, &self.countersignature) {
-            (None, None) => Ok(()),
+            (None, None) => Ok(None),
             (None, Some(_)) => Err(EntryError::Countersignature("only rotations signed by the old key have one")),
             (Some(_), None) => Err(EntryError::Countersignature("the new key must sign too")),
-            (Some(key), Some(signature)) => {
-                key.verify(text, signature).map_err(|_| EntryError::Countersignature("not the new key's"))
-            }
+            (Some(key), Some(signature)) => Ok(Some((key, signature))),
         }
     }
+}
+
+const NOT_THE_NEW_KEYS: EntryError = EntryError::Countersignature("not the new key's");
+
+fn id_of(text: &str) -> EventId {
+    EventId(*blake3::hash(text.as_bytes()).as_bytes())
 }
 
 /// An entry whose form and signatures were checked, with its encoded bytes.
@@ -256,6 +295,37 @@ impl VerifiedEntry {
             Body::Event(signed) => VerifiedBody::Event(signed.verify(federation)?),
         };
         Ok(Self { time, body, bytes })
+    }
+
+    /// [`VerifiedEntry::decode`] of many entries, in less time; `seed` as in [`batch::verify_all`].
+    #[must_use]
+    pub fn decode_all(
+        entries: Vec<Vec<u8>>,
+        federation: &FederationId,
+        seed: &[u8; 32],
+    ) -> Vec<Result<Self, EntryError>> {
+        let (mut decoded, mut events) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+        for bytes in &entries {
+            decoded.push(codec::decode(bytes, limits::ENTRY_BYTES_MAX).map(|Entry { time, body }| {
+                let mark = match body {
+                    Body::Adopt { version, manifest } => Some(VerifiedBody::Adopt { version, manifest }),
+                    Body::State { root } => Some(VerifiedBody::State { root }),
+                    Body::Event(signed) => {
+                        events.push(signed);
+                        None
+                    }
+                };
+                (time, mark)
+            }));
+        }
+        // One for each entry without another body, in the same order.
+        let mut events = SignedEvent::verify_all(events, federation, seed).into_iter();
+        let mut event = || events.next().unwrap_or(Err(CodecError::Field.into())).map(VerifiedBody::Event);
+        let whole = |(decoded, bytes): (Result<(Millis, Option<VerifiedBody>), CodecError>, Vec<u8>)| {
+            let (time, mark) = decoded?;
+            Ok(Self { time, body: mark.map_or_else(&mut event, Ok)?, bytes })
+        };
+        decoded.into_iter().zip(entries).map(whole).collect()
     }
 }
 

@@ -24,6 +24,9 @@ use sha2::{Digest, Sha256};
 use crate::base64;
 use crate::id::{self, Hex, KeyHash};
 
+pub mod batch;
+mod sum;
+
 /// The two curves, each with its one signature scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Curve {

@@ -2,8 +2,9 @@
 //!
 //! Modules are in groups, lowest first. A module imports only from groups above it in this list; a test checks that.
 
-// The messages between nodes and their encoding, and looking domains up: neither knows anything else here.
+// The messages between nodes and their encoding, looking domains up, and verifying on all cores: none knows anything else here.
 pub mod domains;
+pub mod verify;
 pub mod wire;
 
 // What every other module may use: time, settings, and what the node shows of itself.

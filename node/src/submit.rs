@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fama_ledger::checkpoint;
-use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
+use fama_ledger::entry::{EntryError, SignedEvent, VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, NoteHash};
 use fama_ledger::limits;
@@ -23,6 +23,7 @@ use crate::network::{Network, peer_id};
 use crate::public::inclusion;
 use crate::shared::Shared;
 use crate::store::{LogTiles, Position, StoreError};
+use crate::verify;
 use crate::wire::{self, NoteAnswer, Receipt, Refusal, Submission, SubmitRequest, SubmitResponse, SubmitResult};
 
 pub(crate) mod admission;
@@ -94,6 +95,14 @@ struct Routed {
     held: Held,
     /// Whether the note came later than its event: the event is in this node's copy, the note's text is not.
     is_late: bool,
+}
+
+/// A submission before its signatures are verified.
+struct Prepared {
+    log: LogId,
+    submission: Submission,
+    /// The note, if it is kept here.
+    note: Option<(NoteHash, String)>,
 }
 
 /// What this node has of an event before the home's log is asked.
@@ -214,13 +223,24 @@ impl Submitter {
     }
 
     fn verify_all(&self, submissions: Vec<Submission>, forwarder: Option<&Domain>) -> Vec<Result<Routed, Unfit>> {
-        submissions.into_par_iter().map(|submission| self.verify(submission, forwarder.cloned())).collect()
+        let prepared: Vec<_> = submissions.into_par_iter().map(|submission| self.prepare(submission)).collect();
+        let signed = prepared.iter().flatten().map(|prepared| prepared.submission.signed.clone()).collect();
+        // One for each that was prepared, in the same order.
+        let mut events = verify::verify_all(signed, &self.shared.manifest.federation()).into_iter();
+        let pairs: Vec<_> = prepared.into_iter().map(|one| one.map(|prepared| (prepared, events.next()))).collect();
+        let finish = |one: Result<(Prepared, Option<Result<VerifiedEvent, EntryError>>), Unfit>| {
+            let (prepared, event) = one?;
+            let event = event.ok_or_else(|| Unfit::Refused(Refusal::new("internal", "not verified")))?;
+            let event = event.map_err(|error| Unfit::Forged(Refusal::new(error.code(), error)))?;
+            Ok(self.finish(prepared, event, forwarder.cloned()))
+        };
+        pairs.into_par_iter().map(finish).collect()
     }
 
-    fn verify(&self, mut submission: Submission, forwarder: Option<Domain>) -> Result<Routed, Unfit> {
-        let manifest = &self.shared.manifest;
-        let action = &submission.signed.event.action.clone();
-        let log = manifest.log_for(action).ok_or_else(|| {
+    /// Makes the checks before those of signatures.
+    fn prepare(&self, mut submission: Submission) -> Result<Prepared, Unfit> {
+        let action = &submission.signed.event.action;
+        let log = self.shared.manifest.log_for(action).ok_or_else(|| {
             let message = format!("no log of this federation carries {}", action.place());
             Unfit::Refused(Refusal::new("unknown_home", message))
         })?;
@@ -229,10 +249,13 @@ impl Submitter {
             // Neither kept here nor passed on to the home.
             (note, submission.note) = (None, None);
         }
-        let event = submission.signed.clone().verify(&manifest.federation());
-        let event = event.map_err(|error| Unfit::Forged(Refusal::new(error.code(), error)))?;
+        Ok(Prepared { log, submission, note })
+    }
+
+    fn finish(&self, prepared: Prepared, event: VerifiedEvent, forwarder: Option<Domain>) -> Routed {
+        let (manifest, Prepared { log, submission, note }) = (&self.shared.manifest, prepared);
         let shown = submission.recovered.as_ref();
-        let recovered = match action {
+        let recovered = match submission.signed.event.action {
             Action::Revoke { .. } => shown.is_some_and(|shown| shows_version(manifest, &submission.signed, shown)),
             _ => shown.is_some_and(|shown| was_cut(manifest, &submission.signed, shown)),
         };
@@ -243,7 +266,7 @@ impl Submitter {
         let is_late = !matches!(held, Held::Nothing)
             && note.as_ref().is_some_and(|(hash, _)| self.shared.store.view().wants_note(hash).unwrap_or_default());
         let submitted = Submitted { event, note, recovered, forwarder };
-        Ok(Routed { log, submission, submitted, held, is_late })
+        Routed { log, submission, submitted, held, is_late }
     }
 
     fn is_redacted(&self, hash: &NoteHash) -> bool {

@@ -10,15 +10,12 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::note::note_hash;
 use fama_ledger::replica::Cosigned;
 use libp2p::PeerId;
-use rayon::prelude::*;
 use tokio::sync::oneshot;
 
 use super::redact::NoteBefore;
 use crate::sync::heard::HeardFrontier;
+use crate::verify;
 use crate::wire::{EntryRange, Frontier, Gossip, Refusal, Submission};
-
-/// With fewer entries than this, verifying on one core is faster.
-const PARALLEL_MIN: usize = 8;
 
 /// A verified event with the text of its note.
 #[derive(Debug)]
@@ -79,13 +76,8 @@ impl DecodedRange {
     #[must_use]
     pub fn new(range: EntryRange, federation: &FederationId) -> Self {
         let leaves = range.entries.iter().map(|bytes| leaf_hash(bytes)).collect();
-        let decode = |bytes| VerifiedEntry::decode(bytes, federation);
-        let decoded: Vec<Result<VerifiedEntry, EntryError>> = match range.entries.len() {
-            0..PARALLEL_MIN => range.entries.into_iter().map(decode).collect(),
-            _ => range.entries.into_par_iter().map(decode).collect(),
-        };
-        let (mut entries, mut fault) = (Vec::with_capacity(decoded.len()), None);
-        for entry in decoded {
+        let (mut entries, mut fault) = (Vec::with_capacity(range.entries.len()), None);
+        for entry in verify::decode_all(range.entries, federation) {
             match entry {
                 Ok(entry) => entries.push(entry),
                 Err(error) => {

@@ -1,15 +1,15 @@
 //! Checks a data folder against a copy rebuilt from its entries alone.
 use fama_ledger::batch::LogMaps;
-use fama_ledger::entry::{EntryError, VerifiedEntry};
+use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::id::NoteHash;
 use fama_ledger::log::{Tree, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::rows::RowError;
-use rayon::prelude::*;
 
 use super::{Fatal, LogCopy, ReplayStop, batches, commits, replay};
 use crate::scores;
 use crate::store::{Store, StoreError, StoredCertificate, View};
+use crate::verify;
 use crate::wire::NoteAnswer;
 
 /// At most this many entries are read and verified at a time.
@@ -155,11 +155,9 @@ impl LogChecker<'_> {
     /// Verifies and replays a chunk that begins at index `at`. `false` after a finding that ends the check of this log.
     fn chunk(&mut self, at: u64, entries: Vec<Vec<u8>>) -> Result<bool, Fatal> {
         let federation = self.manifest.federation();
-        let decoded: Vec<Result<VerifiedEntry, EntryError>> =
-            entries.into_par_iter().map(|bytes| VerifiedEntry::decode(bytes, &federation)).collect();
         let mut good = std::mem::take(&mut self.rest);
         let mut bad = None;
-        for (index, entry) in (at..).zip(decoded) {
+        for (index, entry) in (at..).zip(verify::decode_all(entries, &federation)) {
             match entry {
                 Ok(entry) => good.push(entry),
                 Err(error) => {

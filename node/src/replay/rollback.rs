@@ -11,12 +11,12 @@ use fama_ledger::limits::{BATCH_ENTRIES_MAX, ENTRY_BYTES_MAX};
 use fama_ledger::log::{self, Tree};
 use fama_ledger::manifest::LogId;
 use fama_ledger::proof::TlogProof;
-use rayon::prelude::*;
 
 use super::check::replay_order;
 use super::{Fatal, LogCopy, ReplayStop, ReplayedBatch, batches, commits, replay, tiles_fault};
 use crate::health::RollbackProgress;
 use crate::store::{Dropped, DroppedEntry, HistoryItem, Rollback, RollbackStep, RolledBack, Store, View};
+use crate::verify;
 
 /// At most this many entries are dropped, or read to be replayed, in one piece.
 const PIECE_ENTRIES: usize = 256;
@@ -96,8 +96,7 @@ impl RollbackRun {
             return if rest.is_empty() { Ok(Vec::new()) } else { Err(damaged(format!("no state entry after {at}"))) };
         }
         let federation = manifest.federation();
-        let decoded: Result<Vec<_>, _> =
-            read.into_par_iter().map(|bytes| VerifiedEntry::decode(bytes, &federation)).collect();
+        let decoded: Result<Vec<_>, _> = verify::decode_all(read, &federation).into_iter().collect();
         rest.extend(decoded.map_err(|error| damaged(format!("an entry from {at} on: {error}")))?);
         let (whole, rest) = batches(rest);
         let (done, stop) = replay(&manifest, &log, &view, &mut copy, whole)?;

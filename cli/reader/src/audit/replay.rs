@@ -9,7 +9,7 @@ use fama_ledger::log::TILE_WIDTH;
 use fama_ledger::manifest::LogId;
 use fama_node::replay::Fatal;
 use fama_node::replay::audit::{Auditor, FoldRefusal, OnEntry};
-use rayon::prelude::*;
+use fama_node::verify;
 
 use super::finding::{AuditFinding, LieKind};
 use super::ordered::in_order;
@@ -95,19 +95,18 @@ impl LogPass<'_> {
     /// Verifies every signature; keeps the entries before the first invalid one.
     fn chunk(&self, bundles: Vec<(u64, Bundle)>) -> Chunk {
         let mut chunk = Chunk { entries: Vec::new(), compared: 0, findings: Vec::new() };
-        let mut raw = Vec::new();
+        let (mut raw, mut indices) = (Vec::new(), Vec::new());
         for (first, bundle) in bundles {
             chunk.findings.extend(bundle.fault.map(|fault| *fault));
             for (index, entry) in (first..).zip(bundle.entries).filter(|(index, _)| *index >= self.from) {
                 chunk.compared = chunk.compared.saturating_add(1);
                 if index >= self.known {
-                    raw.push((index, entry));
+                    raw.push(entry);
+                    indices.push(index);
                 }
             }
         }
-        let decode = |(index, bytes)| (index, VerifiedEntry::decode(bytes, self.federation));
-        let decoded: Vec<(u64, Result<VerifiedEntry, EntryError>)> = raw.into_par_iter().map(decode).collect();
-        for (index, entry) in decoded {
+        for (index, entry) in indices.into_iter().zip(verify::decode_all(raw, self.federation)) {
             match entry {
                 Ok(entry) => chunk.entries.push(entry),
                 Err(error) => {
