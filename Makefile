@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test bench grow pictures fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit
+.PHONY: help run test wheel bench grow pictures fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit
 .NOTPARALLEL:
 
 help:
@@ -56,7 +56,11 @@ pictures: build
 	@node tests/browser/pictures.mjs "$${CARGO_TARGET_DIR:-target}/release/fama" docs/pictures
 	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- plot docs/pictures/growth.svg
 
-test: needs-test fmt lint docs unit
+test: needs-test fmt lint docs wheel unit
+
+# The Python module, where the tests find it.
+wheel:
+	@.cargo/wheel.sh
 
 needs:
 	@.cargo/needs.sh build

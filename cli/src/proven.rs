@@ -3,18 +3,17 @@ use std::sync::Arc;
 
 use fama_ledger::entry::VerifiedBody;
 use fama_ledger::event::Action;
-use fama_ledger::id::{Domain, Handle, did};
+use fama_ledger::id::{Domain, Handle};
 use fama_ledger::join::{Karma, Revoked};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::profile::{
     Agent, LeftOut, Profile, ProfileAnswer, ProfileError, ProfileProof, Proven, ProvenGrants, ProvenLog, ProvenStatus,
-    ProvenSuspension, Required, WhyLeftOut,
+    ProvenSuspension, Required,
 };
 use fama_ledger::proof::{CertifiedBy, Included, TlogProof};
-use fama_ledger::rows::{Grant, Suspended};
 use fama_ledger::time::Millis;
 use fama_node::clock;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::terminal::FieldList;
@@ -101,8 +100,8 @@ impl VerifiedProof {
     #[must_use]
     pub(crate) fn json(&self) -> Value {
         match self {
-            Self::Profile(proven, now) => profile_json(proven, *now),
-            Self::Entry(included) => entry_json(included),
+            Self::Profile(proven, now) => proven.to_json(*now),
+            Self::Entry(included) => included.to_json(),
         }
     }
 
@@ -140,84 +139,6 @@ fn names<'a>(cosigned: impl IntoIterator<Item = &'a (Domain, u64)>) -> String {
 fn karma_text(karma: Karma) -> String {
     let plural = if karma.count == 1 { "" } else { "s" };
     format!("{} from {} attestation{plural}", karma.sum, karma.count)
-}
-
-fn karma_json(karma: Karma) -> Value {
-    json!({"sum": karma.sum, "count": karma.count})
-}
-
-fn log_json(log: &ProvenLog) -> Value {
-    let cosigned: Vec<Value> =
-        log.cosigned.iter().map(|(by, at)| json!({"operator": by.as_str(), "time": seconds(*at)})).collect();
-    json!({
-        "log": log.log.to_string(), "size": log.size, "adopted": log.adopted, "cut": log.as_of.is_none(),
-        "last_entry": log.time.map(|time| time.to_string()), "as_of": log.as_of.map(seconds), "cosigned": cosigned,
-    })
-}
-
-fn left_out_json(left_out: &LeftOut) -> Value {
-    let (why, as_of) = match left_out.why {
-        WhyLeftOut::Missing => ("missing", None),
-        WhyLeftOut::Old { as_of } => ("old", Some(seconds(as_of))),
-        WhyLeftOut::Tallies => ("attestations", None),
-    };
-    json!({"log": left_out.log.to_string(), "why": why, "as_of": as_of, "maps": left_out.maps})
-}
-
-fn profile_json(proven: &Proven, now: u64) -> Value {
-    let mut json = json!({
-        "proven": true, "kind": "profile", "question": proven.question.to_string(), "found": false,
-        "age_seconds": proven.as_of().map(|as_of| now.saturating_sub(as_of)),
-        "as_of": proven.as_of().map(seconds), "federation": proven.manifest.federation().to_string(),
-        "manifest_version": proven.manifest.version(), "logs": proven.logs.iter().map(log_json).collect::<Vec<_>>(),
-        "left_out": proven.left_out.iter().map(left_out_json).collect::<Vec<_>>(),
-    });
-    if let ProfileAnswer::Found(profile) = &proven.answer {
-        json["found"] = json!(true);
-        json["agent"] = agent_json(profile);
-    }
-    json
-}
-
-fn agent_json(profile: &Profile) -> Value {
-    let Profile { found, version, current, status, keys, karma, providers, .. } = profile;
-    let revoked = match status {
-        ProvenStatus::Revoked(revoked) => {
-            let by = revoked.operator.as_ref().map_or("home", Domain::as_str);
-            json!({"by": by, "time": revoked.time.to_string(), "reason": revoked.reason.as_str()})
-        }
-        ProvenStatus::Active | ProvenStatus::NotKnownRevoked => Value::Null,
-    };
-    let keys: Vec<Value> =
-        keys.iter().map(|key| json!({"key": key.key.to_string(), "since": key.time.to_string()})).collect();
-    let providers: Vec<Value> = providers
-        .iter()
-        .map(|(provider, karma)| json!({"provider": provider.to_string(), "karma": karma_json(*karma)}))
-        .collect();
-    json!({
-        "id": found.id.to_string(), "handle": handle(profile), "did": did(&found.home, &found.id),
-        "key": current.key.to_string(), "key_version": version, "status": status.as_str(), "revoked": revoked,
-        "suspension": profile.suspension.as_str(),
-        "suspended_by": profile.suspended_by.iter().map(suspended_json).collect::<Vec<_>>(),
-        "keys": keys, "karma": karma_json(*karma), "providers": providers,
-        "granted": profile.granted.iter().map(granted_json).collect::<Vec<_>>(),
-    })
-}
-
-fn suspended_json((operator, standing): &(Domain, Suspended)) -> Value {
-    json!({"operator": operator.as_str(), "since": standing.since.to_string(), "reason": standing.reason.as_str()})
-}
-
-fn granted_json(granted: &ProvenGrants) -> Value {
-    let grant =
-        |grant: &Grant| json!({"scope": grant.scope.as_str(), "expires": grant.expires.map(|at| at.to_string())});
-    let issuer = granted.found.as_ref();
-    json!({
-        "issuer": granted.issuer.to_string(), "home": issuer.map(|issuer| issuer.home.as_str()),
-        "status": issuer.map(|issuer| issuer.status.as_str()),
-        "suspension": issuer.map(|issuer| issuer.suspension.as_str()),
-        "in_force": granted.is_in_force(), "grants": granted.grants.iter().map(grant).collect::<Vec<_>>(),
-    })
 }
 
 fn handle(profile: &Profile) -> String {
@@ -344,22 +265,6 @@ fn log_line(log: &ProvenLog) -> String {
         }
         _ => format!("{entries}, where the manifest cuts it"),
     }
-}
-
-fn entry_json(included: &Included) -> Value {
-    let mut json = json!({
-        "proven": true, "kind": "event", "event": event_id(included), "log": included.log.to_string(),
-        "index": included.index, "time": included.entry.time.to_string(), "size": included.head.size,
-        "final": included.certified.is_some(),
-    });
-    if let Some(event) = included.entry.event() {
-        json["text"] = json!(event.event().text());
-    }
-    if let Some(CertifiedBy::Cosigned { version, by }) = &included.certified {
-        json["manifest_version"] = json!(version);
-        json["cosigned"] = by.iter().map(|(by, at)| json!({"operator": by.as_str(), "time": seconds(*at)})).collect();
-    }
-    json
 }
 
 fn entry_table(included: &Included) -> FieldList {

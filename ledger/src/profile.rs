@@ -64,6 +64,7 @@ use crate::time::Millis;
 
 mod carriers;
 mod file;
+mod json;
 mod make;
 mod recorded;
 mod verify;

@@ -41,8 +41,8 @@ mod assertion;
 mod delegation;
 mod login;
 
-pub use assertion::{AgentCall, Assertion, DpopProof};
-pub use delegation::{DELEGATION_SECONDS_MAX, Delegation};
+pub use assertion::{AGENT_CALL, AgentCall, Assertion, CALL_SECONDS_MAX, DELEGATION_CLAIM, DpopProof};
+pub use delegation::{DELEGATION, DELEGATION_SECONDS_MAX, Delegation};
 pub use login::{LOGIN_BYTES_MAX, LOGIN_FORMAT, LoginText};
 
 /// How far two clocks may differ, in seconds.

@@ -1,4 +1,4 @@
-//! The Python client's own tests, and those of the login servers in `docs/examples`, against nodes of this build.
+//! The tests of the Python client, of the module `fama`, and those of the login servers in `docs/examples`, against nodes of this build.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,13 +17,18 @@ fn login_server() -> Option<PathBuf> {
     server.is_file().then_some(server)
 }
 
-/// Runs these files of tests. Says what they skipped.
-#[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
+/// Runs these files of the client's tests.
 fn run(pattern: &str) {
-    let has_packages = Command::new(python()).args(["-c", "import cryptography, httpx"]).output();
+    run_in("node/clients/python/tests", pattern, "cryptography, httpx");
+}
+
+/// Runs these files of tests with these packages. Says what they skipped.
+#[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
+fn run_in(folder: &str, pattern: &str, packages: &str) {
+    let has_packages = Command::new(python()).args(["-c", &format!("import {packages}")]).output();
     if !has_packages.is_ok_and(|output| output.status.success()) {
-        assert!(may_be_missing(), "{} has no httpx and cryptography", python().display());
-        println!("skipped: no Python with httpx and cryptography; `.cargo/needs.sh test` prepares one");
+        assert!(may_be_missing(), "{} has no {packages}", python().display());
+        println!("skipped: no Python with {packages}; `.cargo/needs.sh test` and `.cargo/wheel.sh` prepare one");
         return;
     }
     let server = login_server();
@@ -31,7 +36,7 @@ fn run(pattern: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut command = Command::new(python());
     command.current_dir(root).env("PYTHONDONTWRITEBYTECODE", "1").env("FAMA_BIN", program());
-    command.args(["-m", "unittest", "discover", "--verbose", "--start-directory", "node/clients/python/tests"]);
+    command.args(["-m", "unittest", "discover", "--verbose", "--start-directory", folder]);
     if let Some(server) = server {
         command.env("FAMA_LOGIN_SERVER", server);
     }
@@ -56,6 +61,12 @@ fn texts_logins_and_streams() {
 fn clients_against_nodes() {
     run("test_live.py");
     run("test_examples.py");
+}
+
+#[test]
+fn the_module_in_rust() {
+    run_in("cli/python/tests", "test_fama.py", "fama");
+    run_in("node/clients/python/tests", "test_proofs.py", "cryptography, httpx, fama");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What a proof of inclusion shows to a reader that holds the manifests.
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
+
+use serde_json::{Value, json};
 
 use crate::adoption::{ADOPTION_BYTES_MAX, Adoption};
 use crate::checkpoint::{self, Origin};
@@ -10,6 +13,7 @@ use crate::limits::ENTRY_BYTES_MAX;
 use crate::log::{self, Head};
 use crate::manifest::{LogId, Manifest};
 use crate::note_quorum::NoteReading;
+use crate::time::Millis;
 
 use super::{TlogProof, TlogProofError};
 
@@ -41,6 +45,31 @@ pub enum CertifiedBy {
     },
     /// A manifest cuts the log at this head.
     Cut,
+}
+
+impl Included {
+    /// What the proof shows: the object that `fama verify --json` and the module `fama` for Python give.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let event = self.entry.event();
+        let mut json = json!({
+            "proven": true, "kind": "event", "event": event.map(|event| event.id().to_string()).unwrap_or_default(),
+            "log": self.log.to_string(), "index": self.index, "time": self.entry.time.to_string(), "size": self.head.size,
+            "final": self.certified.is_some(),
+        });
+        if let Some(more) = json.as_object_mut() {
+            if let Some(event) = event {
+                more.insert("text".to_string(), json!(event.event().text()));
+            }
+            if let Some(CertifiedBy::Cosigned { version, by }) = &self.certified {
+                let time = |seconds: u64| Millis(seconds.saturating_mul(1_000)).to_string();
+                let by = by.iter().map(|(by, at)| json!({"operator": by.as_str(), "time": time(*at)}));
+                more.insert("manifest_version".to_string(), json!(version));
+                more.insert("cosigned".to_string(), by.collect());
+            }
+        }
+        json
+    }
 }
 
 impl TlogProof {

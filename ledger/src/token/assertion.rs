@@ -16,17 +16,17 @@ const ASSERTION_AGE_SECONDS: u64 = 300;
 /// Longest life of an assertion that says when it was made, in seconds: some libraries use an hour.
 const ASSERTION_SECONDS_MAX: u64 = 3_600;
 /// Longest life of a call, in seconds.
-const CALL_SECONDS_MAX: u64 = 60;
+pub const CALL_SECONDS_MAX: u64 = 60;
 /// How old a DPoP proof may be, in seconds.
 const DPOP_AGE_SECONDS: u64 = 60;
 /// The types that an assertion may have besides none.
 const ASSERTION_TYPES: [&str; 2] = ["jwt", "client-authentication+jwt"];
 /// The type of a call.
-const CALL: &str = "fama-agent+jwt";
+pub const AGENT_CALL: &str = "fama-agent+jwt";
 /// The type of a DPoP proof (RFC 9449).
 const DPOP: &str = "dpop+jwt";
 /// The claim in which a delegation travels.
-const DELEGATION_CLAIM: &str = "fama_delegation";
+pub const DELEGATION_CLAIM: &str = "fama_delegation";
 
 /// An assertion (RFC 7523) whose form, audience and times are right; who signed it is not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl AgentCall {
     /// [`TokenError`]: it is no call.
     pub fn subject_of(text: &str) -> Result<String, TokenError> {
         let jws = Jws::parse(text)?;
-        jws.expect_type(CALL)?;
+        jws.expect_type(AGENT_CALL)?;
         Claims(jws.claims()).text("iss").map(ToOwned::to_owned)
     }
 
@@ -168,7 +168,7 @@ impl AgentCall {
         now: u64,
     ) -> Result<Self, TokenError> {
         let jws = Jws::parse(text)?;
-        jws.expect_type(CALL)?;
+        jws.expect_type(AGENT_CALL)?;
         let claims = Claims(jws.claims());
         let (subject, agent) = (claims.text("iss")?, did(&profile.found.home, &profile.found.id));
         if subject != agent {

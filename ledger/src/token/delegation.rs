@@ -6,15 +6,16 @@ use alloc::vec::Vec;
 
 use serde_json::{Value, json};
 
-use super::{Claims, TokenError, lifetime, scope_text};
+use super::{Claims, TokenError, in_force, lifetime, scope_text};
 use crate::event::{Scope, Service};
-use crate::id::FederationId;
+use crate::id::{FederationId, did};
 use crate::jose::{self, JoseError, JoseKey, Jws};
 use crate::key::PublicKey;
+use crate::profile::Profile;
 use crate::secret::SecretKey;
 
 /// The type of a delegation.
-const DELEGATION: &str = "fama-delegation+jwt";
+pub const DELEGATION: &str = "fama-delegation+jwt";
 /// Longest life of a delegation, in seconds. One alone cannot be withdrawn.
 pub const DELEGATION_SECONDS_MAX: u64 = 86_400;
 /// Most resources of one delegation.
@@ -86,6 +87,15 @@ impl Delegation {
         };
         lifetime((delegation.issued_at, delegation.expires), DELEGATION_SECONDS_MAX, now)?;
         Ok(delegation)
+    }
+
+    /// Checks a delegation by the agent of this profile, whose key is in force and not suspended.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn check_by(text: &str, agent: &Profile, federation: FederationId, now: u64) -> Result<Self, TokenError> {
+        in_force(agent)?;
+        Self::check(text, (&did(&agent.found.home, &agent.found.id), &agent.current.key), federation, now)
     }
 
     /// Refuses a resource that the delegation does not name.

@@ -11,6 +11,7 @@ All functions raise `FamaError` with status 401 and one of these codes, which ar
 - `token_claim`: a claim is missing or malformed. `token_issuer`: not among those accepted. `token_key`: the newest
   manifest has no such token key. `token_audience`, `token_federation`, `token_identity`, `token_resource`,
   `token_dpop`: for or of something else. `token_expired`, `token_early`, `token_lifetime`: its times.
+  `token_not_in_force`: the agent's key, as a proof of its profile shows it.
 
 `now` is Unix time in seconds.
 """
@@ -20,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -446,20 +447,25 @@ class AgentCall:
 
 
 def call_subject(token: str) -> str:
-    """The DID of the agent that says it signed a call: whose key is needed to check it."""
+    """The DID of the agent that says it signed a call: whose profile is needed to check it."""
     return _text(_Jws.read(token, "fama-agent+jwt").claims, "iss")
 
 
-def check_agent_call(token: str, *, did: str, key: PublicKey, federation: str, audience: str, now: float) -> AgentCall:
-    """Checks a call to the service `audience` by the agent with this DID.
+def check_agent_call(
+    token: str, *, agent: Mapping[str, Any], federation: str, audience: str, now: float
+) -> AgentCall:
+    """Checks a call to the service `audience`, the name by which it knows itself.
 
-    The caller vouches that `key` is the agent's key, that it is in force and that no suspension holds: nothing here
-    looks at the ledger, and this package verifies no proofs of profiles.
+    `agent` is what a proof of the agent's profile showed, as old as the service accepts: the member `agent` of the
+    answer of `fama.Federation.verify_profile`. `federation` is the federation's id.
     """
+    did, key = agent["did"], PublicKey.from_text(agent["key"])
     jws = _Jws.read(token, "fama-agent+jwt")
     claims = jws.claims
     _expect_identity(claims, did)
     _expect_audience(claims, audience)
+    if (agent["status"], agent["suspension"]) != ("active", "none"):
+        raise _refused("token_not_in_force", "the agent's key is not known to be in force, or a suspension may hold")
     delegation = None
     if "fama_delegation" in claims:
         text = _text(claims, "fama_delegation")

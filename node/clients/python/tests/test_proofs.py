@@ -1,0 +1,115 @@
+"""What agents sign themselves, without an issuer, checked with proofs that the module `fama` verifies."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import unittest
+import urllib.parse
+import urllib.request
+from typing import Any
+
+import fama
+from federation import Federation, new_pem
+from test_tokens import code_of
+
+from fama_client import Client, PublicKey, Signer, call_subject, check_agent_call, check_delegation
+
+SHOP = "https://shop.example/api"
+net: Federation
+
+
+def setUpModule() -> None:
+    global net
+    net = Federation()
+
+
+def tearDownModule() -> None:
+    net.close()
+
+
+class Calls(unittest.TestCase):
+    def setUp(self) -> None:
+        self.federation = fama.Federation(net.manifest.read_text())
+        self.assertEqual(self.federation.id, net.federation)
+        for name in ("agent", "worker"):
+            path = net.dir / f"{name}.pem"
+            path.write_bytes(new_pem("secp256k1" if name == "agent" else "ed25519"))
+            path.chmod(0o600)
+        self.key = Signer.from_pem((net.dir / "agent.pem").read_bytes())
+        with Client(net.query[0], submit_url=net.submit[0], federation=net.federation) as client:
+            name = f"swift-{time.time_ns()}"
+            client.register(name, "alpha.example", self.key, wait_final=True)
+            self.handle = f"{name}@alpha.example"
+
+    def fama(self, *arguments: str) -> str:
+        more = ("--manifest", str(net.manifest)) if arguments[0] == "delegate" or arguments[1] == "check" else ()
+        return net.run(*arguments, *more).decode().strip()
+
+    def agent(self, subject: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{net.query[1]}/api/agent/{urllib.parse.quote(subject)}/proof", timeout=10) as answer:
+            proof = answer.read().decode()
+        (net.dir / "proof").write_text(proof)
+        shown = self.federation.verify_profile(proof, about=subject, max_age=600, missing=0, now=int(time.time()))
+        return shown["agent"]  # type: ignore[no-any-return]
+
+    def call(self, agent: str, key: str, *more: str) -> str:
+        path = str(net.dir / f"{key}.pem")
+        return self.fama("token", "call", agent, "--key", path, "--resource", SHOP, "--query", net.query[0], *more)
+
+    def checked(self, text: str, *more: str) -> dict[str, Any]:
+        """What `fama token check` says."""
+        (net.dir / "token").write_text(text)
+        said = self.fama("token", "check", str(net.dir / "token"), "--proof", str(net.dir / "proof"), "--json", *more)
+        return json.loads(said)  # type: ignore[no-any-return]
+
+    def test_calls_and_delegations(self) -> None:
+        call = self.call(self.handle, "agent")
+        agent, given = self.agent(call_subject(call)), {"federation": net.federation, "audience": SHOP}
+        self.assertEqual(agent["handle"], self.handle)
+        found = check_agent_call(call, agent=agent, **given, now=time.time())
+        said = self.checked(call, "--audience", SHOP)
+        self.assertEqual((found.subject, found.id), (said["subject"], said["jti"]))
+        self.assertEqual((said["kind"], said["identity"], said["delegation"]), ("agent_call", agent["id"], None))
+
+        to, key = str(net.dir / "worker.pem"), str(net.dir / "agent.pem")
+        words = ("delegate", self.handle, "--process", "worker-7", "--to", to, "--key", key, "--query", net.query[0])
+        delegation = self.fama(*words, "--scope", "read", "--resource", SHOP)
+        (net.dir / "delegation").write_text(delegation)
+        did, current = agent["did"], PublicKey.from_text(agent["key"])
+        read = check_delegation(delegation, did=did, key=current, federation=net.federation, now=time.time())
+        said = self.checked(delegation)
+        self.assertEqual((said["kind"], said["process"], said["jwk"]), ("delegation", "worker-7", read.key))
+        self.assertEqual((said["scope"], said["resources"]), ("read", [SHOP]))
+        with self.assertRaisesRegex(RuntimeError, "token_resource"):
+            self.checked(delegation, "--audience", "https://other.example")
+
+        call = self.call(did, "worker", "--delegation", str(net.dir / "delegation"))
+        by = check_agent_call(call, agent=agent, **given, now=time.time()).delegation
+        self.assertEqual(by, read)
+        self.assertEqual(self.checked(call, "--audience", SHOP)["delegation"]["process"], "worker-7")
+
+        for text, code in [(self.call(did, "worker"), "jws_"), (call[:-4], "jws_form")]:
+            with self.assertRaisesRegex(RuntimeError, code):
+                self.checked(text, "--audience", SHOP)
+        suspended = {**agent, "suspension": "not_known"}
+        found_code = code_of(check_agent_call, call, agent=suspended, **given, now=time.time())
+        self.assertEqual(found_code, "token_not_in_force")
+
+    def test_what_is_missing_is_said(self) -> None:
+        (net.dir / "token").write_text(self.call(self.handle, "agent"))
+        words = [net.fama, "token", "check", str(net.dir / "token"), "--manifest", str(net.manifest)]
+        for more, code in [
+            ((), "audience_needed"),
+            (("--audience", SHOP), "proof_needed"),
+            (("--audience", SHOP, "--online"), "no_issuer"),
+        ]:
+            done = subprocess.run([*words, *more], capture_output=True, timeout=60, check=False)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(f"({code})", done.stderr.decode())
+            self.assertIn("hint:", done.stderr.decode())
+
+
+if __name__ == "__main__":
+    unittest.main()
