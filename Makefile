@@ -17,11 +17,13 @@ help:
 	@echo "make test   formatting, lints, documentation and all tests"
 	@echo "make bench  what each part costs, next to what it cannot do without"
 	@echo "            PART=renewals: an idle federation's cost, and the age of proofs, in four minutes"
+	@echo "            PART=signatures: batches of signatures, next to libsecp256k1 one by one"
 	@echo "            PART=tokens: how many tokens a node issues, next to bare signatures"
 	@echo "make grow   a node's data folder of N=1000000 made-up events, then what a node with it costs;"
 	@echo "            DATA=FOLDER continues there, IDENTITIES=N/10, PROVIDERS=5000, SEED=1"
 	@echo "make pictures the pictures of the papers, from a demonstration and from the runs of make grow"
-	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…"
+	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…;"
+	@echo "            batches of signatures against single checks: BATCHES=20000"
 	@echo "make crash  kills a node under load: CRASHES=1000"
 	@echo "make hostile a federation under attack: SECONDS=60"
 	@echo "make mixed  asks a node everything that its OpenAPI documents describe: REQUESTS=100000"
@@ -93,8 +95,9 @@ unit:
 
 # The short form is part of `make test`. A failure names the decoder, the seed and the input.
 SECONDS ?= 60
+BATCHES ?= 20000
 fuzz:
-	FAMA_FUZZ_SECONDS=$(SECONDS) FAMA_FUZZ_SEED=$(SEED) \
+	FAMA_FUZZ_SECONDS=$(SECONDS) FAMA_FUZZ_BATCHES=$(BATCHES) FAMA_FUZZ_SEED=$(SEED) \
 		$(CARGO) test $(BUILD) --package fama-tests --test fama -- fuzz:: --nocapture
 
 # The short form, 150 flips, is part of `make test`.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that fails should say where")]
 mod grow;
 mod renewals;
+mod signatures;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -42,12 +43,13 @@ fn main() -> ExitCode {
     match args.get(1).map(String::as_str) {
         None => parts(),
         Some("renewals") => renewals::run(),
+        Some("signatures") => signatures::run(),
         Some("tokens") => tokens::run(),
         Some("grow") => grow::run(&args[2..]),
         Some("plot") => grow::plot(args.get(2).expect("plot FILE")),
         // The program that operators run, for `grow` to start as a process of its own.
         Some("node") => return fama_cli::run(args, &mut std::io::stdout(), &mut std::io::stderr()),
-        Some(other) => panic!("want renewals, tokens, grow, plot or nothing, not {other}"),
+        Some(other) => panic!("want renewals, signatures, tokens, grow, plot or nothing, not {other}"),
     }
     ExitCode::SUCCESS
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::vectors::hex;
 
+mod batches;
 pub(crate) mod corpus;
 mod http;
 pub(crate) mod targets;

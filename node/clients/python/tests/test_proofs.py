@@ -64,6 +64,14 @@ class Calls(unittest.TestCase):
         said = self.fama("token", "check", str(net.dir / "token"), "--proof", str(net.dir / "proof"), "--json", *more)
         return json.loads(said)  # type: ignore[no-any-return]
 
+    def refused(self, text: str, *more: str) -> str:
+        """What `fama token check` says to people."""
+        (net.dir / "token").write_text(text)
+        words = [net.fama, "token", "check", str(net.dir / "token"), "--manifest", str(net.manifest)]
+        done = subprocess.run([*words, *more], capture_output=True, timeout=60, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        return done.stderr.decode()
+
     def test_calls_and_delegations(self) -> None:
         call = self.call(self.handle, "agent")
         agent, given = self.agent(call_subject(call)), {"federation": net.federation, "audience": SHOP}
@@ -82,33 +90,31 @@ class Calls(unittest.TestCase):
         said = self.checked(delegation)
         self.assertEqual((said["kind"], said["process"], said["jwk"]), ("delegation", "worker-7", read.key))
         self.assertEqual((said["scope"], said["resources"]), ("read", [SHOP]))
-        with self.assertRaisesRegex(RuntimeError, "token_resource"):
-            self.checked(delegation, "--audience", "https://other.example")
+        proof = ("--proof", str(net.dir / "proof"))
+        elsewhere = self.refused(delegation, *proof, "--audience", "https://other.example")
+        self.assertIn("(token_resource)", elsewhere)
 
         call = self.call(did, "worker", "--delegation", str(net.dir / "delegation"))
         by = check_agent_call(call, agent=agent, **given, now=time.time()).delegation
         self.assertEqual(by, read)
         self.assertEqual(self.checked(call, "--audience", SHOP)["delegation"]["process"], "worker-7")
 
-        for text, code in [(self.call(did, "worker"), "jws_"), (call[:-4], "jws_form")]:
-            with self.assertRaisesRegex(RuntimeError, code):
-                self.checked(text, "--audience", SHOP)
+        for text, code in [(self.call(did, "worker"), "(jws_algorithm)"), (call[:-4], "(jws_form)")]:
+            self.assertIn(code, self.refused(text, *proof, "--audience", SHOP))
         suspended = {**agent, "suspension": "not_known"}
         found_code = code_of(check_agent_call, call, agent=suspended, **given, now=time.time())
         self.assertEqual(found_code, "token_not_in_force")
 
     def test_what_is_missing_is_said(self) -> None:
-        (net.dir / "token").write_text(self.call(self.handle, "agent"))
-        words = [net.fama, "token", "check", str(net.dir / "token"), "--manifest", str(net.manifest)]
+        call = self.call(self.handle, "agent")
         for more, code in [
             ((), "audience_needed"),
             (("--audience", SHOP), "proof_needed"),
             (("--audience", SHOP, "--online"), "no_issuer"),
         ]:
-            done = subprocess.run([*words, *more], capture_output=True, timeout=60, check=False)
-            self.assertNotEqual(done.returncode, 0)
-            self.assertIn(f"({code})", done.stderr.decode())
-            self.assertIn("hint:", done.stderr.decode())
+            said = self.refused(call, *more)
+            self.assertIn(f"({code})", said)
+            self.assertIn("hint:", said)
 
 
 if __name__ == "__main__":
