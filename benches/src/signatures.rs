@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fama_ledger::key::batch::{Signed, verify_all};
+use fama_ledger::key::batch::{Signed, Verifier, verify_all};
 use fama_ledger::key::{Curve, PublicKey, Signature};
 use fama_ledger::secret::SecretKey;
 use rayon::prelude::*;
@@ -59,7 +59,7 @@ fn measure(name: &str, signers: &[usize]) {
         items.iter().map(|one| Signed { key: &one.key, message: &one.message, signature: &one.signature }).collect();
     let single = || timed(|| assert!(items.par_iter().all(holds_in_libsecp256k1)));
     let batches = |size: usize| {
-        let holds = |batch: &[Signed<'_>]| verify_all(batch, &[1; 32]).iter().all(Result::is_ok);
+        let holds = |batch: &[Signed<'_>]| verify_all(batch, &Verifier::new([1; 32])).iter().all(Result::is_ok);
         timed(|| assert!(signed.par_chunks(size).all(holds)))
     };
     let (mut limit, mut best) = (Duration::MAX, [Duration::MAX; BATCHES.len()]);

@@ -21,7 +21,7 @@ use crate::terminal::FieldList;
 /// First line of a proof of inclusion.
 const TLOG_PROOF: &str = "c2sp.org/tlog-proof@v1\n";
 /// Default of `--max-age`. In a federation that works, every log is cosigned again within two minutes.
-const MAX_AGE_SECONDS: u64 = 600;
+pub(crate) const MAX_AGE_SECONDS: u64 = 600;
 /// How many providers are listed for people; `--json` lists all.
 const PROVIDERS_SHOWN: usize = 20;
 
@@ -141,7 +141,8 @@ fn karma_text(karma: Karma) -> String {
     format!("{} from {} attestation{plural}", karma.sum, karma.count)
 }
 
-fn handle(profile: &Profile) -> String {
+/// `name@home`.
+pub(crate) fn handle(profile: &Profile) -> String {
     let (name, home) = (profile.found.identity.name.clone(), profile.found.home.clone());
     Handle { name, home }.to_string()
 }
@@ -231,7 +232,8 @@ fn suspension_lines(profile: &Profile) -> Vec<(&'static str, String)> {
     }
 }
 
-fn granted_lines(granted: &ProvenGrants) -> Vec<(&'static str, String)> {
+/// What one service lets the agent do.
+pub(crate) fn granted_lines(granted: &ProvenGrants) -> Vec<(&'static str, String)> {
     let by = match &granted.found {
         None => format!("nothing: no home has an identity {}", granted.issuer),
         Some(_) if granted.is_in_force() => format!("by {}", granted.issuer),

@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 use crate::codec::{self, CodecError};
 use crate::event::{Action, Event};
 use crate::id::{EventId, FederationId, ManifestHash, StateRoot};
-use crate::key::batch::{self, Signed};
+use crate::key::batch::{self, Signed, Verifier};
 use crate::key::{PublicKey, Signature, SignatureError};
 use crate::limits;
 use crate::time::Millis;
@@ -129,12 +129,12 @@ impl SignedEvent {
         Ok(VerifiedEvent { id: id_of(&text), signed: self })
     }
 
-    /// [`SignedEvent::verify`] of many events, in less time; `seed` as in [`batch::verify_all`].
+    /// [`SignedEvent::verify`] of many events, in less time: see [`batch`].
     #[must_use]
     pub fn verify_all(
         events: Vec<Self>,
         federation: &FederationId,
-        seed: &[u8; 32],
+        verifier: &Verifier,
     ) -> Vec<Result<VerifiedEvent, EntryError>> {
         let texts: Vec<Result<String, EntryError>> =
             events.iter().map(|event| event.checked_text(federation)).collect();
@@ -146,7 +146,7 @@ impl SignedEvent {
             signed.extend(second.map(|(key, signature)| Signed { key, message: text.as_bytes(), signature }));
         }
         // One outcome for each that was pushed, in the same order.
-        let mut outcomes = batch::verify_all(&signed, seed).into_iter();
+        let mut outcomes = batch::verify_all(&signed, verifier).into_iter();
         let mut next = || outcomes.next().unwrap_or(Err(SignatureError::Mismatch));
         let verified = events.iter().zip(texts).map(|(event, text)| {
             let (text, first, second) = (text?, next(), event.second());
@@ -297,12 +297,12 @@ impl VerifiedEntry {
         Ok(Self { time, body, bytes })
     }
 
-    /// [`VerifiedEntry::decode`] of many entries, in less time; `seed` as in [`batch::verify_all`].
+    /// [`VerifiedEntry::decode`] of many entries, in less time: see [`batch`].
     #[must_use]
     pub fn decode_all(
         entries: Vec<Vec<u8>>,
         federation: &FederationId,
-        seed: &[u8; 32],
+        verifier: &Verifier,
     ) -> Vec<Result<Self, EntryError>> {
         let (mut decoded, mut events) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
         for bytes in &entries {
@@ -319,7 +319,7 @@ impl VerifiedEntry {
             }));
         }
         // One for each entry without another body, in the same order.
-        let mut events = SignedEvent::verify_all(events, federation, seed).into_iter();
+        let mut events = SignedEvent::verify_all(events, federation, verifier).into_iter();
         let mut event = || events.next().unwrap_or(Err(CodecError::Field.into())).map(VerifiedBody::Event);
         let whole = |(decoded, bytes): (Result<(Millis, Option<VerifiedBody>), CodecError>, Vec<u8>)| {
             let (time, mark) = decoded?;

@@ -106,7 +106,7 @@ pub enum TokenError {
         wanted: String,
     },
     /// The identity's key is not known to be in force, or a suspension may hold.
-    #[error("the identity's key is {0}")]
+    #[error("the agent may not act: {0}")]
     NotInForce(&'static str),
     /// A delegation is for other resources.
     #[error("the delegation is not for {0}")]
@@ -335,14 +335,13 @@ fn verify_by(jws: &Jws, operator: &Operator) -> Result<(), TokenError> {
 
 /// Whether a profile shows a key that may act: in force, and no suspension holds.
 fn in_force(profile: &Profile) -> Result<(), TokenError> {
-    match (&profile.status, profile.suspension) {
-        (ProvenStatus::Active, ProvenSuspension::None) => Ok(()),
-        (ProvenStatus::Active, suspension) => Err(TokenError::NotInForce(match suspension {
-            ProvenSuspension::Holds => "suspended",
-            _ => "not known to be free of a suspension",
-        })),
-        (status, _) => Err(TokenError::NotInForce(status.as_str())),
-    }
+    Err(TokenError::NotInForce(match (&profile.status, profile.suspension) {
+        (ProvenStatus::Active, ProvenSuspension::None) => return Ok(()),
+        (ProvenStatus::Active, ProvenSuspension::Holds) => "it is suspended",
+        (ProvenStatus::Active, ProvenSuspension::NotKnown) => "a log that is left out may suspend it",
+        (ProvenStatus::Revoked(_), _) => "its key is revoked",
+        (ProvenStatus::NotKnownRevoked, _) => "a log that is left out may revoke its key",
+    }))
 }
 
 /// Checks `iat` and `exp` against a clock and the longest life of this kind. What has ended has ended: the skew is for a

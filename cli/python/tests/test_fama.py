@@ -17,9 +17,8 @@ def code_of(check, *args, **more):
     try:
         check(*args, **more)
     except fama.FamaError as error:
-        code, reason = error.args
-        assert reason
-        return code
+        assert error.message and str(error) == f"{error.code}: {error.message}"
+        return error.code
     return "ok"
 
 
@@ -75,6 +74,56 @@ class Profiles(unittest.TestCase):
             else:
                 self.assertEqual(found["agent"], shown["agent"])
         self.assertGreater(refused, len(tried) * 0.9)
+
+
+class Entries(unittest.TestCase):
+    """The federation of the vectors for manifests is that of those for events and entries."""
+
+    def setUp(self):
+        self.federation = fama.Federation(load("manifests.json")[0]["note"])
+
+    def test_events(self):
+        events = load("events.json")
+        # So many that they are verified in batches, and in several pieces.
+        found = self.federation.verify_entries([bytes.fromhex(one["entry"]) for one in events] * 400)
+        self.assertEqual(len(found), 400 * len(events))
+        for entry, one in zip(found, events * 400, strict=True):
+            wanted = {"time": one["time"], "event": one["id"], "text": one["text"], "signer": one["signer"]}
+            self.assertEqual(entry, wanted)
+
+    def test_one_bad_entry_among_many(self):
+        good = bytes.fromhex(load("events.json")[0]["entry"])
+        bad = good[:-1] + bytes([good[-1] ^ 1])
+        entries = [good] * 5_000
+        for at in (0, 2_047, 2_048, 4_999):
+            entries[at] = bad
+        found = self.federation.verify_entries(entries)
+        self.assertEqual([at for at, entry in enumerate(found) if "error" in entry], [0, 2_047, 2_048, 4_999])
+        self.assertEqual(len({entry["text"] for entry in found if "text" in entry}), 1)
+
+    def test_what_is_refused_has_the_same_code(self):
+        refused = [one for one in load("invalid.json") if one["type"] == "invalid entry"]
+        self.assertGreater(len(refused), 5)
+        for one, entry in zip(refused, self.federation.verify_entries([bytes.fromhex(one["input"]) for one in refused])):
+            with self.subTest(one["why"]):
+                self.assertEqual(entry, {"error": one["code"]})
+
+    def test_signatures(self):
+        keys = load("keys.json")
+        good = [(one["public"], one["message"].encode(), bytes.fromhex(one["signature"])) for one in keys]
+        self.assertEqual(fama.verify_signatures(good * 30), [None] * (30 * len(good)))
+        key, message, signature = good[0]
+        changed = [
+            (key, message + b"!", signature),
+            (key, message, signature[:-1] + bytes([signature[-1] ^ 1])),
+            (key, message, signature[:-1]),
+            (good[-1][0], message, signature),
+            ("secp256k1:" + "00" * 33, message, signature),
+        ]
+        codes = fama.verify_signatures(good + changed + good)
+        self.assertEqual(codes[: len(good)] + codes[-len(good) :], [None] * (2 * len(good)))
+        wanted = ["signature_mismatch", "signature_recovery_id", "signature_malformed", "signature_malformed"]
+        self.assertEqual(codes[len(good) : -len(good)], [*wanted, "key_not_on_curve"])
 
 
 class Federations(unittest.TestCase):

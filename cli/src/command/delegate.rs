@@ -73,6 +73,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         return Err(Failure::new("wrong_key", format!("{} has another key in force", args.agent))
             .hint("sign with the identity's current key: a delegation ends with it"));
     }
+    if identity.revoked {
+        return Err(Failure::new("key_revoked", format!("the key of {} is revoked: nobody acts for it", args.agent)));
+    }
     let now = clock::now().0 / 1_000;
     let mut id = [0; 16];
     files::fill(&mut id)?;

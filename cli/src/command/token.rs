@@ -2,12 +2,13 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 use fama_ledger::event::Scope;
 use fama_ledger::id::{Hex, did};
 use fama_ledger::jose::{self, JWS_BYTES_MAX, JoseKey};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
-use fama_ledger::token::{AGENT_CALL, CALL_SECONDS_MAX, DELEGATION_CLAIM, scope_text};
+use fama_ledger::token::{AGENT_CALL, CALL_SECONDS_MAX, DELEGATION_CLAIM, Delegation, scope_text};
 use fama_node::clock;
 use serde_json::{Value, json};
 
@@ -27,11 +28,12 @@ Examples: a process signs in with its delegation; a service checks the token off
     --key worker.pem --delegation worker.delegation --resource https://payments.example/api > token
   fama token check token --issuer https://auth.alpha.example --manifest genesis.txt \\
     --audience https://payments.example/api
-Examples: the process signs a call itself, without an issuer; a service checks it with a proof of the profile
+Examples: the process signs a call itself; a service checks it with a proof of the profile
   fama token call swift-core-maps@alpha.example --key worker.pem --delegation worker.delegation \\
     --resource https://payments.example/api > call
   fama prove swift-core-maps@alpha.example --query https://any.example --out swift.proof
-  fama token check call --proof swift.proof --manifest genesis.txt --audience https://payments.example/api";
+  fama token check call --proof swift.proof --manifest genesis.txt \\
+    --audience https://payments.example/api";
 
 /// How long an assertion lasts, in seconds.
 const ASSERTION_SECONDS: u64 = 60;
@@ -51,17 +53,17 @@ Example:
   fama token get swift-core-maps@alpha.example --issuer https://auth.alpha.example --key agent.pem \\
     --resource https://payments.example/api --scope read")]
     Get(GetArgs),
-    /// Sign an agent JWT: one call to one service, for a minute, without an issuer
+    /// Sign a call (an agent JWT): for one service and for a minute, without an issuer
     #[command(after_help = "\
 Example:
   fama token call swift-core-maps@alpha.example --key worker.pem --delegation worker.delegation \\
     --resource https://payments.example/api")]
     Call(CallArgs),
-    /// Check an access token, a delegation or an agent JWT, without a network
+    /// Check an access token, a call or a delegation; without a network, unless --online is given
     ///
     /// An access token is its issuer's word: it says what that operator knew when it issued the token. A
-    /// delegation and an agent JWT are the agent's own word, and count while its key is in force: a proof of
-    /// its profile shows that. Neither shows what was withdrawn since; for a token, --online asks its issuer.
+    /// call (an agent JWT) and a delegation are the agent's own word, and count while its key is in force: a
+    /// proof of its profile shows that. Neither shows what was withdrawn since; for a token, --online asks its issuer.
     #[command(after_help = check::EXAMPLE)]
     Check(check::Args),
 }
@@ -88,7 +90,7 @@ struct CallArgs {
     /// Who calls: `name@home`, id or DID
     agent: String,
     /// The service, as it names itself
-    #[arg(long, value_name = "RESOURCE")]
+    #[arg(long, value_name = "RESOURCE", value_parser = NonEmptyStringValueParser::new())]
     resource: String,
     #[command(flatten)]
     signer: Signer,
@@ -176,17 +178,41 @@ fn get(args: &GetArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
 }
 
 fn call(args: &CallArgs, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let key = args.signer.key()?;
-    let subject = if args.agent.starts_with("did:") {
-        args.agent.clone()
-    } else {
+    let (key, delegation) = (args.signer.key()?, args.signer.delegation()?);
+    let (mut subject, mut current) = (args.agent.clone(), None);
+    if !subject.starts_with("did:") {
         let identity = ResolvedIdentity::find(&args.agent, Some(&args.query.open()?))?;
-        did(&identity.home(None)?, &identity.id)
-    };
+        (subject, current) = (did(&identity.home(None)?, &identity.id), identity.key);
+    }
+    // What the service would refuse, refused here.
+    match &delegation {
+        Some(text) => {
+            let given = Delegation::unverified(text).map_err(|error| {
+                Failure::new(error.code(), format!("--delegation: {error}")).hint("`fama delegate` makes one")
+            })?;
+            if given.subject != subject {
+                let message = format!("the delegation is by {}, not by {subject}", given.subject);
+                return Err(Failure::new("token_identity", message));
+            }
+            if given.key != JoseKey::Ledger(key.public()) {
+                return Err(Failure::new(
+                    "wrong_key",
+                    format!("the delegation is to another key than {}", key.public()),
+                )
+                .hint("sign with the key of the process, the one that `fama delegate --to` was given"));
+            }
+            given.expect_resource(&args.resource).map_err(|error| Failure::new(error.code(), error))?;
+        }
+        None if current.is_some_and(|current| current != key.public()) => {
+            return Err(Failure::new("wrong_key", format!("{} has another key in force", args.agent))
+                .hint("sign with the agent's key, or give the process's with its --delegation"));
+        }
+        None => {}
+    }
     let (now, id) = (clock::now().0 / 1_000, fresh_id()?);
     let expires = now.saturating_add(CALL_SECONDS_MAX);
     let mut claims = json!({"iss": subject, "aud": args.resource, "jti": id, "iat": now, "exp": expires});
-    if let Some(delegation) = args.signer.delegation()? {
+    if let Some(delegation) = delegation {
         claims[DELEGATION_CLAIM] = delegation.into();
     }
     let call = sign(&key, AGENT_CALL, &claims);

@@ -26,8 +26,6 @@ use sha2::{Digest, Sha256};
 use super::sum::{self, Compressed, Multiple, Point};
 use super::{PublicKey, Signature, SignatureError};
 
-/// Below this many ECDSA signatures each is verified alone, which is faster then.
-const BATCH_MIN: usize = 8;
 /// Most signatures of one equation: more save nothing. If it does not hold, so many are verified alone.
 const BATCH_MAX: usize = 4_096;
 
@@ -48,26 +46,59 @@ pub struct Signed<'a> {
     pub signature: &'a Signature,
 }
 
-/// Verifies signatures, each with the outcome of [`PublicKey::verify`], in less time: see the [module](self) for why that is so,
-/// except with a probability of 2⁻¹²⁸ for each 4,096 signatures. `seed` should be one that whoever made the signatures does not
-/// know; who knows it still needs about 2¹²⁸ attempts.
-///
-/// Where one of them does not hold, this takes about half as long again as one by one.
-#[must_use]
-pub fn verify_all(signed: &[Signed<'_>], seed: &[u8; 32]) -> Vec<Result<(), SignatureError>> {
-    signed.chunks(BATCH_MAX).flat_map(|chunk| verify_chunk(chunk, seed)).collect()
+impl Signed<'_> {
+    /// [`PublicKey::verify`].
+    ///
+    /// # Errors
+    /// [`SignatureError`].
+    pub fn verify(&self) -> Result<(), SignatureError> {
+        self.key.verify(self.message, self.signature)
+    }
 }
 
-fn verify_chunk(signed: &[Signed<'_>], seed: &[u8; 32]) -> Vec<Result<(), SignatureError>> {
-    let equation = Equation::of(signed);
+/// What batches are verified with.
+#[derive(Clone, Copy, Debug)]
+pub struct Verifier {
+    /// What the factors are made from. It should be one that whoever made the signatures does not know; who knows it still
+    /// needs about 2¹²⁸ attempts.
+    pub seed: [u8; 32],
+    /// Verifies one signature, with the outcome of [`Signed::verify`]: another library may do it in less time.
+    pub alone: fn(&Signed<'_>) -> Result<(), SignatureError>,
+    /// With fewer ECDSA signatures than this, each is verified alone, which is faster then.
+    pub batch_min: usize,
+}
+
+impl Verifier {
+    /// Verifies with this crate alone.
+    #[must_use]
+    pub const fn new(seed: [u8; 32]) -> Self {
+        Self { seed, alone: |one| one.verify(), batch_min: 12 }
+    }
+}
+
+/// Verifies signatures, each with the outcome of [`Signed::verify`], in less time: see the [module](self) for why that is so,
+/// except with a probability of 2⁻¹²⁸ for each 4,096 signatures.
+///
+/// Where one of them does not hold, this takes as long as the equation and all of them one by one.
+#[must_use]
+pub fn verify_all(signed: &[Signed<'_>], verifier: &Verifier) -> Vec<Result<(), SignatureError>> {
+    signed.chunks(BATCH_MAX).flat_map(|chunk| verify_chunk(chunk, verifier)).collect()
+}
+
+fn verify_chunk(signed: &[Signed<'_>], verifier: &Verifier) -> Vec<Result<(), SignatureError>> {
     let mut hold = vec![false; signed.len()];
-    if equation.terms.len() >= BATCH_MIN && equation.holds(seed) {
-        equation.terms.iter().filter_map(|(term, _)| hold.get_mut(term.at).map(|holds| *holds = true)).for_each(drop);
+    if signed.len() >= verifier.batch_min {
+        let equation = Equation::of(signed);
+        if equation.terms.len() >= verifier.batch_min && equation.holds(&verifier.seed) {
+            for (term, _) in &equation.terms {
+                hold.get_mut(term.at).into_iter().for_each(|holds| *holds = true);
+            }
+        }
     }
     // Alone: whatever is not in the equation, and all of one that does not hold.
     let outcome = |(one, holds): (&Signed<'_>, bool)| match holds {
         true => Ok(()),
-        false => one.key.verify(one.message, one.signature),
+        false => (verifier.alone)(one),
     };
     signed.iter().zip(hold).map(outcome).collect()
 }

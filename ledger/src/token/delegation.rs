@@ -70,13 +70,30 @@ impl Delegation {
             return Err(TokenError::Audience { found: found.to_owned(), wanted: audience(federation) });
         }
         jws.verify(&JoseKey::Ledger(*key))?;
+        let delegation = Self::read(&jws)?;
+        lifetime((delegation.issued_at, delegation.expires), DELEGATION_SECONDS_MAX, now)?;
+        Ok(delegation)
+    }
+
+    /// What a delegation says, whoever signed it and whenever it ends: for the process that has it.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn unverified(text: &str) -> Result<Self, TokenError> {
+        let jws = Jws::parse(text)?;
+        jws.expect_type(DELEGATION)?;
+        Self::read(&jws)
+    }
+
+    fn read(jws: &Jws) -> Result<Self, TokenError> {
+        let claims = Claims(jws.claims());
         let jwk = jws.claims().get("cnf").and_then(|cnf| cnf.get("jwk")).ok_or(TokenError::Claim("cnf"))?;
         let own = JoseKey::from_jwk(jwk)?;
         if matches!(own, JoseKey::Ledger(PublicKey::Secp256k1(_))) {
             return Err(JoseError::Key("a process has a key on Ed25519 or P-256").into());
         }
-        let delegation = Self {
-            subject: subject.to_owned(),
+        Ok(Self {
+            subject: claims.text("iss")?.to_owned(),
             process: claims.text("sub")?.parse().map_err(|_| TokenError::Claim("sub"))?,
             key: own,
             scopes: claims.scopes()?,
@@ -84,9 +101,7 @@ impl Delegation {
             issued_at: claims.seconds("iat")?,
             expires: claims.seconds("exp")?,
             id: claims.jti()?.to_owned(),
-        };
-        lifetime((delegation.issued_at, delegation.expires), DELEGATION_SECONDS_MAX, now)?;
-        Ok(delegation)
+        })
     }
 
     /// Checks a delegation by the agent of this profile, whose key is in force and not suspended.

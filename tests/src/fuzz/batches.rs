@@ -2,7 +2,7 @@
 //!
 //! A pool of good and bad signatures is judged once, each alone. Then batches are drawn from the pool: no outcome may differ.
 //! A short run is part of the tests; `FAMA_FUZZ_BATCHES` makes a longer one and `FAMA_FUZZ_SEED` a different one.
-use fama_ledger::key::batch::{Signed, verify_all};
+use fama_ledger::key::batch::{Signed, Verifier, verify_all};
 use fama_ledger::key::{Curve, PublicKey, Signature, SignatureError};
 use fama_ledger::secret::SecretKey;
 use sha2::{Digest, Sha256};
@@ -93,7 +93,9 @@ fn batches_agree_with_k256_and_libsecp256k1() {
             .map(|one| Signed { key: &one.key, message: &one.message, signature: &one.signature })
             .collect();
         let seed = random.next().to_le_bytes().repeat(4).try_into().unwrap();
-        for (found, one) in verify_all(&signed, &seed).into_iter().zip(&chosen) {
+        // As a node verifies, with libsecp256k1 for single ones, and with equations at every size.
+        let verifier = Verifier { seed, batch_min: [1, 8, 64][random.below(3)], ..fama_node::verify::verifier() };
+        for (found, one) in verify_all(&signed, &verifier).into_iter().zip(&chosen) {
             assert_eq!(found, one.outcome, "batch {number} of the seed {seed:?}: {} {:?}", one.key, one.signature);
             refused += u64::from(found.is_err());
         }

@@ -3,6 +3,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::NonEmptyStringValueParser;
 use fama_ledger::jose::{JWS_BYTES_MAX, JoseError, Jws};
 use fama_ledger::manifest::Manifest;
 use fama_ledger::profile::{PROFILE_BYTES_MAX, Profile, ProfileAnswer, Proven};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::files;
-use crate::proven::{Accepted, VerifiedProof};
+use crate::proven::{Accepted, MAX_AGE_SECONDS, VerifiedProof, granted_lines, handle};
 use crate::query::Query;
 use crate::settings;
 use crate::terminal::{FieldList, Terminal};
@@ -26,7 +27,8 @@ Examples: an access token, and what an agent or its process signed itself
   fama token check token --issuer https://auth.alpha.example --manifest genesis.txt \\
     --audience https://payments.example/api --online
   fama prove swift-core-maps@alpha.example --query https://any.example --out swift.proof
-  fama token check call --proof swift.proof --manifest genesis.txt --audience https://payments.example/api
+  fama token check call --proof swift.proof --manifest genesis.txt \\
+    --audience https://payments.example/api
   fama token check worker.delegation --proof swift.proof --manifest genesis.txt";
 
 #[derive(Debug, clap::Args)]
@@ -37,13 +39,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL")]
     issuer: Vec<String>,
     /// Your own name: what the token must be for. Needed for all but a delegation
-    #[arg(long, value_name = "RESOURCE")]
+    #[arg(long, value_name = "RESOURCE", value_parser = NonEmptyStringValueParser::new())]
     audience: Option<String>,
-    /// A proof of the agent's profile, from `fama prove`. Needed for a delegation and an agent JWT
+    /// A proof of the agent's profile, from `fama prove`. Needed for a call and a delegation
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
-    #[command(flatten)]
-    accepted: Accepted,
+    /// Oldest certificate of a log that is accepted in --proof
+    #[arg(long, value_name = "SECONDS", default_value_t = MAX_AGE_SECONDS)]
+    max_age: u64,
+    /// How many logs --proof may leave out. One that may hide a revocation has the call refused all the same
+    #[arg(long, value_name = "LOGS", default_value_t = 0)]
+    missing: usize,
     /// The federation's manifest, with its newest version [default: FAMA_MANIFEST, or that of `fama init`]
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -63,9 +69,9 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
         Some(DELEGATION) => delegation(args, text, &manifest, now)?,
         Some(AGENT_CALL) => agent_call(args, text, &manifest, now)?,
         found => {
-            let found = found.unwrap_or_default().to_owned();
-            return Err(refused(&JoseError::Type { found, wanted: ACCESS_TOKEN }.into())
-                .hint(format!("besides {ACCESS_TOKEN}, {DELEGATION} and {AGENT_CALL} can be checked")));
+            let found = found.unwrap_or("no type at all");
+            let message = format!("the type is {found}; want {ACCESS_TOKEN}, {AGENT_CALL} or {DELEGATION}");
+            return Err(Failure::new("jws_type", message));
         }
     };
     terminal.answer(&json, FieldList(table))
@@ -75,6 +81,10 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
 type Shown = (Value, Vec<(&'static str, String)>);
 
 fn access_token(args: &Args, text: &str, manifest: &Manifest, now: u64) -> Result<Shown, Failure> {
+    if args.proof.is_some() {
+        return Err(Failure::new("proof_unused", "an access token is its issuer's word: no proof is looked at")
+            .hint("leave --proof out; --online asks the issuer what holds now"));
+    }
     let issuers: Vec<&str> = args.issuer.iter().map(String::as_str).collect();
     if issuers.is_empty() {
         return Err(Failure::new("issuer_needed", "an access token is its issuer's word, and you accept no issuer")
@@ -115,11 +125,15 @@ fn delegation(args: &Args, text: &str, manifest: &Arc<Manifest>, now: u64) -> Re
     }
     let mut json = delegation_json(&delegation);
     json["kind"] = json!("delegation");
-    add_profile(&mut json, &proven, &profile);
-    let mut lines = vec![("agent", delegation.subject.clone()), ("process", delegation.process.to_string())];
+    json["proof"] = proven.to_json(now);
+    let mut lines = vec![
+        ("agent", handle(&profile)),
+        ("did", delegation.subject.clone()),
+        ("process", delegation.process.to_string()),
+    ];
     lines.extend(delegation_lines(&delegation));
     lines.push(("expires", time(delegation.expires)));
-    lines.extend(profile_lines(&proven, &profile));
+    lines.extend(profile_lines(&proven, &profile, now));
     Ok((json, lines))
 }
 
@@ -132,15 +146,15 @@ fn agent_call(args: &Args, text: &str, manifest: &Arc<Manifest>, now: u64) -> Re
         "kind": "agent_call", "subject": call.subject, "audience": audience, "expires": time(call.expires),
         "jti": call.id, "delegation": call.delegation.as_ref().map(delegation_json),
     });
-    add_profile(&mut json, &proven, &profile);
-    let mut lines = vec![("agent", call.subject), ("for", audience.to_owned())];
+    json["proof"] = proven.to_json(now);
+    let mut lines = vec![("agent", handle(&profile)), ("did", call.subject), ("for", audience.to_owned())];
     if let Some(delegation) = &call.delegation {
         lines.push(("process", delegation.process.to_string()));
         lines.extend(delegation_lines(delegation));
     }
     lines.push(("expires", time(call.expires)));
     lines.push(("use once", format!("remember {} until then: only you see all uses", call.id)));
-    lines.extend(profile_lines(&proven, &profile));
+    lines.extend(profile_lines(&proven, &profile, now));
     Ok((json, lines))
 }
 
@@ -161,17 +175,13 @@ fn delegation_lines(delegation: &Delegation) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What the proof of the profile showed: how old it is, and for `--json` the karma and the grants as they were then.
-fn add_profile(json: &mut Value, proven: &Proven, profile: &Profile) {
-    json["identity"] = json!(profile.found.id.to_string());
-    json["key_version"] = json!(profile.version);
-    json["karma"] = json!(profile.karma.sum);
-    json["as_of"] = json!(proven.as_of().map(time));
-}
-
-fn profile_lines(proven: &Proven, profile: &Profile) -> Vec<(&'static str, String)> {
-    let as_of = proven.as_of().map_or_else(|| "all logs that are shown have ended".to_owned(), time);
-    vec![("karma", profile.karma.sum.to_string()), ("as of", as_of)]
+fn profile_lines(proven: &Proven, profile: &Profile, now: u64) -> Vec<(&'static str, String)> {
+    let age = |as_of: u64| format!("{}, {} s ago", time(as_of), now.saturating_sub(as_of));
+    let as_of = proven.as_of().map_or_else(|| "none: all logs that are shown have ended".to_owned(), age);
+    let mut lines = vec![("karma", profile.karma.sum.to_string())];
+    lines.extend(profile.granted.iter().flat_map(granted_lines));
+    lines.push(("proof", format!("as of {as_of}")));
+    lines
 }
 
 /// The profile that the proof shows.
@@ -180,18 +190,23 @@ fn agent(args: &Args, manifest: &Arc<Manifest>) -> Result<(Box<Proven>, Profile)
         return Err(Failure::new("no_issuer", "the agent signed this itself: there is no issuer to ask")
             .hint("get a new proof with `fama prove`, and bound its age with --max-age"));
     }
+    if !args.issuer.is_empty() {
+        return Err(Failure::new("issuer_unused", "the agent signed this itself: no issuer vouches for it")
+            .hint("leave --issuer out"));
+    }
     let Some(path) = &args.proof else {
-        return Err(Failure::new("proof_needed", "what an agent signed counts while its key is in force")
+        return Err(Failure::new("proof_needed", "no proof shows whether the agent's key is in force")
             .hint("`fama prove AGENT --query URL --out FILE` gets a proof from any node; give it with --proof FILE"));
     };
     let text = files::read(path, PROFILE_BYTES_MAX)?;
-    let VerifiedProof::Profile(proven, _) = VerifiedProof::read(&text, manifest, args.accepted)? else {
+    let accepted = Accepted { max_age: args.max_age, missing: Some(args.missing) };
+    let VerifiedProof::Profile(proven, _) = VerifiedProof::read(&text, manifest, accepted)? else {
         return Err(Failure::new("other_proof", format!("{}: the proof of an event", path.display()))
             .hint("a proof of the agent's profile is wanted: `fama prove AGENT`"));
     };
     let ProfileAnswer::Found(profile) = &proven.answer else {
         let message = format!("{}: it proves that there is no {}", path.display(), proven.question);
-        return Err(Failure::new("unknown_agent", message));
+        return Err(Failure::new("agent_absent", message));
     };
     let profile = Profile::clone(profile);
     Ok((proven, profile))
@@ -199,20 +214,28 @@ fn agent(args: &Args, manifest: &Arc<Manifest>) -> Result<(Box<Proven>, Profile)
 
 fn audience(args: &Args) -> Result<&str, Failure> {
     args.audience.as_deref().ok_or_else(|| {
-        Failure::new("audience_needed", "whom the token must be for is not said")
-            .hint("--audience RESOURCE is your own name, as the caller writes it")
+        Failure::new("audience_needed", "your own name is missing")
+            .hint("a token for another service is worth nothing here: --audience RESOURCE says whom it must be for")
     })
 }
 
 fn refused(error: &TokenError) -> Failure {
-    let failure = Failure::new(error.code(), error);
-    match error {
-        TokenError::Key => {
-            failure.hint("a newer version of the manifest may name its key: give the chain of all versions")
+    let hint = match error {
+        TokenError::Key => "a newer version of the manifest may name its key: give the chain of all versions",
+        TokenError::Identity { .. } => "is --proof about the agent that signed this?",
+        TokenError::Issuer(_) => {
+            "issuers are compared as texts: give the origin as the manifest has it, without a slash"
         }
-        TokenError::Identity { .. } => failure.hint("is the proof of the agent that signed this?"),
-        _ => failure,
-    }
+        TokenError::Audience { .. } => "audiences are compared as texts: is --audience what callers are told to write?",
+        TokenError::Expired(_) => "a call lasts a minute, an access token minutes: get a new one, or set the clock",
+        TokenError::NotInForce(_) => "`fama verify` shows what the proof says of the key; `fama prove` gets a new one",
+        TokenError::Jose(JoseError::Signature | JoseError::Algorithm { .. }) => {
+            "another key signed it: a process needs its delegation, and a proof may be older than a change of key"
+        }
+        TokenError::Jose(JoseError::Form(_)) => "want the token alone: three parts of base64url with dots between them",
+        _ => return Failure::new(error.code(), error),
+    };
+    Failure::new(error.code(), error).hint(hint)
 }
 
 fn time(seconds: u64) -> String {

@@ -79,7 +79,8 @@ class Calls(unittest.TestCase):
         found = check_agent_call(call, agent=agent, **given, now=time.time())
         said = self.checked(call, "--audience", SHOP)
         self.assertEqual((found.subject, found.id), (said["subject"], said["jti"]))
-        self.assertEqual((said["kind"], said["identity"], said["delegation"]), ("agent_call", agent["id"], None))
+        self.assertEqual((said["kind"], said["delegation"]), ("agent_call", None))
+        self.assertEqual(said["proof"]["agent"], agent)
 
         to, key = str(net.dir / "worker.pem"), str(net.dir / "agent.pem")
         words = ("delegate", self.handle, "--process", "worker-7", "--to", to, "--key", key, "--query", net.query[0])
@@ -99,11 +100,30 @@ class Calls(unittest.TestCase):
         self.assertEqual(by, read)
         self.assertEqual(self.checked(call, "--audience", SHOP)["delegation"]["process"], "worker-7")
 
+        for agent_name, more in [(self.handle, ()), (did, ("--delegation", str(net.dir / "delegation")))]:
+            with self.assertRaisesRegex(RuntimeError, "wrong_key"):
+                self.call(agent_name, "worker" if not more else "agent", *more)
         for text, code in [(self.call(did, "worker"), "(jws_algorithm)"), (call[:-4], "(jws_form)")]:
             self.assertIn(code, self.refused(text, *proof, "--audience", SHOP))
         suspended = {**agent, "suspension": "not_known"}
         found_code = code_of(check_agent_call, call, agent=suspended, **given, now=time.time())
         self.assertEqual(found_code, "token_not_in_force")
+
+    def test_what_a_service_granted_is_shown(self) -> None:
+        (net.dir / "shop.pem").write_bytes(new_pem())
+        (net.dir / "shop.pem").chmod(0o600)
+        name = f"shop-{time.time_ns()}"
+        with Client(net.query[0], submit_url=net.submit[0], federation=net.federation) as client:
+            client.register(name, "beta.example", Signer.from_pem((net.dir / "shop.pem").read_bytes()), wait_final=True)
+            shop = client.get_agent(f"{name}@beta.example")["identity"]["agent_id"]
+        known = ("--query", net.query[0], "--manifest", str(net.manifest))
+        by = ("--issuer", f"{name}@beta.example", "--scope", "read", "--key", str(net.dir / "shop.pem"))
+        net.run("grant", self.handle, *by, *known, "--yes", "--wait", "final")
+        proof = str(net.dir / "granted")
+        net.run("prove", self.handle, "--granted-by", f"{name}@beta.example", "--out", proof, *known)
+        (net.dir / "token").write_text(self.call(self.handle, "agent"))
+        words = ("token", "check", str(net.dir / "token"), "--proof", proof, "--audience", SHOP)
+        self.assertRegex(self.fama(*words), rf"granted +by {shop}\n +read")
 
     def test_what_is_missing_is_said(self) -> None:
         call = self.call(self.handle, "agent")

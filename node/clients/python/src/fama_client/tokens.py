@@ -457,15 +457,19 @@ def check_agent_call(
     """Checks a call to the service `audience`, the name by which it knows itself.
 
     `agent` is what a proof of the agent's profile showed, as old as the service accepts: the member `agent` of the
-    answer of `fama.Federation.verify_profile`. `federation` is the federation's id.
+    answer of `fama.Federation.verify_profile`. `federation` is the federation's id, of which a delegation must be.
+
+    Remember the `id` of a call until it `expires`, and refuse it the second time.
     """
     did, key = agent["did"], PublicKey.from_text(agent["key"])
     jws = _Jws.read(token, "fama-agent+jwt")
     claims = jws.claims
     _expect_identity(claims, did)
     _expect_audience(claims, audience)
-    if (agent["status"], agent["suspension"]) != ("active", "none"):
-        raise _refused("token_not_in_force", "the agent's key is not known to be in force, or a suspension may hold")
+    if agent["status"] != "active":
+        raise _refused("token_not_in_force", f"the agent's key is {agent['status']}")
+    if agent["suspension"] != "none":
+        raise _refused("token_not_in_force", f"suspension of the agent: {agent['suspension']}")
     delegation = None
     if "fama_delegation" in claims:
         text = _text(claims, "fama_delegation")
