@@ -45,6 +45,8 @@ mod backup;
 mod branches;
 mod browser;
 mod check;
+#[path = "../../node/src/http/tests/conforms.rs"]
+mod conforms;
 mod copies;
 mod domains;
 mod federation;

@@ -13,6 +13,7 @@ use fama_ledger::secret::SecretKey;
 use fama_tests::{DOMAINS, domain, node_key, secret};
 use serde_json::{Value, json};
 
+use crate::conforms::fault;
 use crate::federation::{LocalFederation, eventually, get, multi};
 
 /// A request to a node, without the event's text: its parts and headers.
@@ -22,17 +23,25 @@ struct Sent<'a> {
     body: Vec<u8>,
 }
 
-/// Posts to a listener; the status and the JSON of the answer.
+/// Posts to a listener; the status and the JSON of the answer, which the listener's OpenAPI document describes.
 async fn post(address: SocketAddr, path: &str, sent: Sent<'_>) -> (u16, Value) {
     let mut request = ureq::http::Request::post(format!("http://{address}{path}")).header("content-type", sent.kind);
     for (name, value) in sent.headers {
         request = request.header(*name, *value);
     }
     let request = request.body(sent.body).unwrap();
+    let route = path.split('?').next().unwrap_or_default().to_owned();
     let run = move || {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let mut answer = agent.run(request).unwrap();
-        (answer.status().as_u16(), answer.body_mut().read_json().unwrap_or_default())
+        let (status, kind) = (answer.status().as_u16(), answer.body().mime_type().unwrap_or_default().to_owned());
+        let json: Value = answer.body_mut().read_json().unwrap_or_default();
+        let mut document = agent.get(format!("http://{address}/api/openapi.json")).call().unwrap();
+        let document: Value = document.body_mut().read_json().unwrap();
+        if document["paths"][&route]["post"].is_object() {
+            assert_eq!(fault(&document, ("post", &route), (status, &kind, &json)), None, "{route}: {json}");
+        }
+        (status, json)
     };
     tokio::task::spawn_blocking(run).await.unwrap()
 }

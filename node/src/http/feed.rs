@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use super::moment::{Moment, handle};
 use super::view::reason;
 use super::{ApiError, App, Serving};
+use crate::health::LogHealth;
 
 /// How often the logs' sizes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -37,6 +38,19 @@ pub(super) fn sizes(moment: &Moment<'_>) -> Result<Frontier, ApiError> {
     manifest.logs().keys().map(|log| Ok((log.clone(), size(log)?))).collect()
 }
 
+/// Where to continue from what a client was told: before entries that this node dropped since, of which the client may have
+/// been told, so that it hears of those that are in their place. It may hear of some a second time.
+pub(super) fn before_what_was_dropped(moment: &Moment<'_>, mut told: Frontier) -> Result<Frontier, ApiError> {
+    for log in moment.app.shared.manifest.logs().keys() {
+        if let Some((least, most)) = moment.view.rewound(log)?
+            && (least.saturating_add(1)..=most).contains(&told.of(log))
+        {
+            told.set(log, least);
+        }
+    }
+    Ok(told)
+}
+
 /// Reads an id that a node of this federation wrote.
 ///
 /// # Errors
@@ -53,10 +67,13 @@ pub(super) fn read_id(text: &str, manifest: &Manifest) -> Result<Frontier, ApiEr
     })
 }
 
+/// The name of a line that tells clients nothing: its log went back to the size `index`.
+pub(super) const WENT_BACK: &str = "went back";
+
 /// Something that happened.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// `key`, `registration`, `karma` or `checkpoint`.
+    /// `key`, `registration`, `karma`, `access` or `checkpoint`, or [`WENT_BACK`].
     pub(super) name: &'static str,
     /// The log and the index of the entry; for a checkpoint, its size.
     pub(super) log: LogId,
@@ -289,24 +306,36 @@ impl Feed {
     /// Tells what is new. Returns whether there was any.
     fn look(&self) -> Result<bool, ApiError> {
         let Serving(app) = self.app();
-        let (from, before) = {
+        let (mut from, before) = {
             let told = self.told();
             (told.frontier.clone(), told.certified.clone())
         };
-        let grown = {
-            let health = app.shared.health.read();
-            health.logs.iter().any(|(log, now)| now.size > from.of(log) || before.get(log) != Some(&now.certified))
+        let (grown, shrunk) = {
+            let logs = &app.shared.health.read().logs;
+            let grown =
+                |(log, now): (&LogId, &LogHealth)| now.size > from.of(log) || before.get(log) != Some(&now.certified);
+            (logs.iter().any(grown), logs.iter().any(|(log, now)| now.size < from.of(log)))
         };
-        if !grown {
+        if !grown && !shrunk {
             return Ok(false);
         }
         let moment = Moment::open(&app)?;
+        let mut went_back = Vec::new();
+        if shrunk {
+            let sizes = sizes(&moment)?;
+            for log in app.shared.manifest.logs().keys() {
+                if sizes.of(log) < from.of(log) {
+                    from.set(log, sizes.of(log));
+                    went_back.push(went_back_to(log, sizes.of(log)));
+                }
+            }
+        }
         let (lines, at) = read_on(&moment, &from)?;
         let now = certified(&moment)?;
         let end = Arc::new(at.clone());
         let checkpoints = now.iter().filter(|(log, size)| before.get(*log) != Some(*size));
         let checkpoints = checkpoints.map(|(log, size)| checkpoint(log, *size, Arc::clone(&end)));
-        let all: Vec<Line> = lines.into_iter().chain(checkpoints).collect();
+        let all: Vec<Line> = went_back.into_iter().chain(lines).chain(checkpoints).collect();
         let any = at != from;
         let mut told = self.told();
         for line in all {
@@ -320,6 +349,10 @@ impl Feed {
 fn certified(moment: &Moment<'_>) -> Result<BTreeMap<LogId, u64>, ApiError> {
     let manifest = &moment.app.shared.manifest;
     manifest.logs().keys().map(|log| Ok((log.clone(), moment.record_of(log)?.certified))).collect()
+}
+
+fn went_back_to(log: &LogId, size: u64) -> Line {
+    Line { name: WENT_BACK, data: String::new(), ..checkpoint(log, size, Arc::default()) }
 }
 
 fn checkpoint(log: &LogId, size: u64, after: Arc<Frontier>) -> Line {

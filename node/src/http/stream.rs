@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{interval, timeout};
 
-use super::feed::{Feed, Line, read_id, read_on};
+use super::feed::{Feed, Line, WENT_BACK, before_what_was_dropped, read_id, read_on};
 use super::input::Params;
 use super::moment::Moment;
 use super::rates::ClientBlock;
@@ -165,7 +165,7 @@ pub(super) async fn stream(
         let moment = Moment::open(&app)?;
         let header = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or_default());
         let after = header.or(params.get("after")).filter(|id| !id.is_empty());
-        let after = after.map(|id| read_id(id, &app.shared.manifest)).transpose()?;
+        let after = after.map(|id| before_what_was_dropped(&moment, read_id(id, &app.shared.manifest)?)).transpose()?;
         (Filter::read(&params, &moment)?, after)
     };
     let (_, goal) = streams.feed.subscribe()?;
@@ -249,7 +249,13 @@ impl Follower {
                     line = lines.recv() => match line {
                         Ok(line) => self.tell(&line).await?,
                         // Slower than the feed: it reads from the disk what it missed.
-                        Err(RecvError::Lagged(_)) => break,
+                        Err(RecvError::Lagged(_)) => {
+                            // One of the lines may have been that a log went back.
+                            let Serving(app) = self.streams.feed.app();
+                            let at = std::mem::take(&mut self.at);
+                            self.at = before_what_was_dropped(&Moment::open(&app)?, at)?;
+                            break;
+                        }
                         Err(RecvError::Closed) => return Err(End::Gone),
                     },
                     _ = beats.tick() => self.beat().await?,
@@ -320,6 +326,10 @@ impl Follower {
 
     /// Tells a line if the client wants it and was not told yet.
     async fn tell(&mut self, line: &Line) -> Result<(), End> {
+        if line.name == WENT_BACK {
+            self.at.set(&line.log, line.index.min(self.at.of(&line.log)));
+            return Ok(());
+        }
         // Neither is an entry after all that was told of its log.
         let follows = line.name != "checkpoint" && !line.late;
         if follows && line.index < self.at.of(&line.log) {

@@ -47,6 +47,7 @@ mod agent;
 mod event;
 mod history;
 mod mlauth;
+mod conforms;
 mod openapi;
 mod federation;
 mod listeners;

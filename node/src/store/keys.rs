@@ -86,6 +86,8 @@ pub(super) const META_USED: &[u8] = b"used";
 pub(super) const META_DAY_USAGE: &[u8] = b"day_usage";
 pub(super) const META_CHANGES: &[u8] = b"changes";
 pub(super) const META_ROLLBACK: &[u8] = b"rollback";
+/// Followed by a log.
+pub(super) const META_REWOUND: &[u8] = b"rewound";
 pub(super) const META_QUICK: &[u8] = b"quick";
 /// Prefix of [`redacted`].
 pub(super) const META_REDACTED: &[u8] = b"redacted";
@@ -141,6 +143,11 @@ pub(super) fn stand(log: Log8) -> Vec<u8> {
 /// Key in `meta` of the second copy of [`stand`]'s value.
 pub(super) fn stand_copy(log: Log8) -> Vec<u8> {
     [META_STANDS, &log].concat()
+}
+
+/// The key of [`View::rewound`](super::View::rewound).
+pub(super) fn rewound(log: &LogId) -> Vec<u8> {
+    [META_REWOUND, &log8(log)].concat()
 }
 
 /// Key in `meta` of a note whose text may not be here.

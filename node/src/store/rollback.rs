@@ -24,6 +24,9 @@ use super::keys::{self, Family, META_ROLLBACK, log8};
 use super::{Dropped, History, HistoryItem, Store, StoreError, Touch, View};
 use crate::wire::{RESPONSE_BYTES_MAX, SignedHead};
 
+/// Longest record of how far a log went back: two numbers.
+const REWOUND_BYTES_MAX: usize = 32;
+
 /// A log that goes back to a smaller size.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RolledBack {
@@ -79,6 +82,15 @@ impl View<'_> {
         }
         let found = self.value(Family::Meta, META_ROLLBACK, RESPONSE_BYTES_MAX)?.unwrap_or_default();
         Ok(self.rollbacks.get_or_init(|| found))
+    }
+
+    /// The smallest size to which `log` ever went back, and the largest that it had before that: who was told of entries
+    /// between them may have been told of other ones.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rewound(&self, log: &LogId) -> Result<Option<(u64, u64)>, StoreError> {
+        self.value(Family::Meta, &keys::rewound(log), REWOUND_BYTES_MAX)
     }
 
     /// Whether a rollback was begun and not finished.
@@ -252,6 +264,10 @@ impl Store {
         }
         Self::forget_scores(&mut batch);
         Self::rewind_webhooks(&mut batch, &view, &log, size)?;
+        let had = view.last_entry(&log)?.map_or(0, |(index, _)| index.saturating_add(1));
+        let before = view.rewound(&log)?;
+        let rewound = before.map_or((size, had), |(least, most)| (least.min(size), most.max(had)));
+        Self::put(&mut batch, Family::Meta, &keys::rewound(&log), &rewound);
         Self::count_changes(&mut batch, &view, true, true)?;
         for key in [log8(&log).to_vec(), keys::conflicting(&log)] {
             batch.delete(Family::Heads, key);

@@ -5,6 +5,8 @@ use futures::StreamExt;
 use tokio::time::timeout;
 
 use super::*;
+use crate::replay::rollback::{RollbackRun, StepEnd};
+use crate::store::RolledBack;
 
 /// An event as a client reads it: its name, id and data.
 #[derive(Clone, Debug, PartialEq)]
@@ -259,4 +261,67 @@ async fn a_block_has_a_quarter_of_the_streams() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("places of clients that left are free");
+}
+
+/// A log leaves a branch: entries that were told go, and others come in their place. A revocation among them must reach those
+/// who follow, and those who come back with an id from before.
+#[tokio::test]
+async fn what_comes_in_the_place_of_dropped_entries_is_told() {
+    let mut world = World::new(None);
+    let (key, other) = (agent(1), agent(2));
+    let id = world.register("alpha.example", "swift", &key, None);
+    shown(&world);
+    let router = world.query();
+    let mut live = listen(&router, "/api/stream", None).await;
+    live.next().await;
+    for name in ["first", "second", "third"] {
+        world.register("beta.example", name, &other, None);
+    }
+    shown(&world);
+    let mut last = live.next().await;
+    for _ in 0..2 {
+        last = live.next().await;
+    }
+    assert_eq!((&last.data["handle"], &last.data["log"]), (&json!("third@beta.example"), &json!("beta.example/1")));
+
+    let (store, log) = (Arc::clone(&world.app.shared.store), world.beta.id.clone());
+    store.begin_rollback(RolledBack { log: log.clone(), size: 2, signed: None }).unwrap();
+    world.app.shared.health.write().logs.get_mut(&log).unwrap().size = 0;
+    // The feed looks twenty times a second.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut run = RollbackRun::default();
+    while let StepEnd::More(_) = run.step(&store).unwrap() {}
+    let left = store.view().entries(&log, 0, 10, 1 << 20).unwrap();
+    assert_eq!(left.len(), 2);
+    world.beta.tree = Tree::default();
+    world.beta.tree.append(left.iter().map(|entry| leaf_hash(entry)));
+    world.beta.maps = LogMaps::load(store.manifest(), &log, &store.view()).unwrap();
+    assert_eq!(store.view().rewound(&log).unwrap(), Some((2, 8)));
+
+    // The other branch is shorter, so that nothing in it is beyond what was told.
+    let revoked = world.revoke("beta.example", &key, id);
+    shown(&world);
+    let heard = live.next().await;
+    assert_eq!((heard.name.as_str(), &heard.data["event"]), ("key", &json!(revoked.to_string())));
+    assert_eq!(heard.data["index"], 2);
+    for path in ["/api/stream", "/api/stream?kind=key"] {
+        let mut again = listen(&router, path, Some(&last.id)).await;
+        again.next().await;
+        assert_eq!(again.next().await.data["event"], revoked.to_string());
+    }
+    // Who was told of it continues behind it, once the log is longer than it ever was.
+    for name in ["fourth", "fifth", "sixth"] {
+        world.register("beta.example", name, &other, None);
+    }
+    shown(&world);
+    for _ in 0..2 {
+        live.next().await;
+    }
+    let end = live.next().await;
+    assert_eq!(end.data["handle"], "sixth@beta.example");
+    let mut again = listen(&router, "/api/stream", Some(&end.id)).await;
+    again.next().await;
+    world.register("beta.example", "seventh", &other, None);
+    shown(&world);
+    assert_eq!(again.next().await.data["handle"], "seventh@beta.example");
 }
