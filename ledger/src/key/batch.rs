@@ -173,7 +173,8 @@ impl Equation {
             multiples.push(Multiple { point: minus.by_lambda(), times: c.into() });
         }
         let signers = self.signers.iter().zip(&of_signers).filter_map(|(point, times)| Some(((*point)?, times)));
-        for (point, times) in Point::generator().map(|point| (point, &of_generator)).into_iter().chain(signers) {
+        let Some(generator) = Point::generator() else { return false };
+        for (point, times) in core::iter::once((generator, &of_generator)).chain(signers) {
             let Some(halves) = sum::halves(point, times) else { return false };
             multiples.extend(halves);
         }

@@ -91,10 +91,10 @@ impl Point {
         Self { x: self.x.mul(&beta), y: self.y }
     }
 
-    /// The point for k256, which checks that it is on the curve.
-    fn projective(self) -> ProjectivePoint {
+    /// The point for k256, which checks that it is on the curve: `None` if it is not, which only a fault here brings about.
+    fn projective(self) -> Option<ProjectivePoint> {
         let (x, y) = (self.x.normalize().to_bytes(), self.y.normalize().to_bytes());
-        AffinePoint::from_coordinates(&x, &y).map(ProjectivePoint::from).unwrap_or(ProjectivePoint::IDENTITY)
+        AffinePoint::from_coordinates(&x, &y).map(ProjectivePoint::from).into_option()
     }
 }
 
@@ -197,7 +197,8 @@ pub(super) fn is_zero(multiples: &[Multiple]) -> bool {
     let (mut total, mut at) = (ProjectivePoint::IDENTITY, sums.first().map_or(0, |sum| sum.place));
     for sum in sums {
         (0..at - sum.place).for_each(|_| total = total.double());
-        (total, at) = (total + sum.point.projective(), sum.place);
+        let Some(point) = sum.point.projective() else { return false };
+        (total, at) = (total + point, sum.place);
     }
     // Doubling what is not the identity never makes it one: the order is odd.
     total.is_identity().into()
@@ -412,9 +413,12 @@ mod tests {
     fn roots_are_the_points_of_k256() {
         for seed in 0..50 {
             let times = number(seed);
-            assert_eq!(point(&times).projective(), ProjectivePoint::GENERATOR * times);
-            assert_eq!(point(&times).negated().projective(), ProjectivePoint::GENERATOR * -times);
-            assert_eq!(point(&times).by_lambda().projective(), ProjectivePoint::GENERATOR * (times * lambda()));
+            assert_eq!(point(&times).projective().unwrap(), ProjectivePoint::GENERATOR * times);
+            assert_eq!(point(&times).negated().projective().unwrap(), ProjectivePoint::GENERATOR * -times);
+            assert_eq!(
+                point(&times).by_lambda().projective().unwrap(),
+                ProjectivePoint::GENERATOR * (times * lambda())
+            );
         }
         let no_point = Compressed { x: [0; 32], odd: false };
         let above = Compressed { x: [0xff; 32], odd: false };
@@ -426,7 +430,7 @@ mod tests {
         let edges = [Scalar::ZERO, Scalar::ONE, -Scalar::ONE, lambda(), -lambda(), lambda() - Scalar::ONE];
         for times in (0..200).map(number).chain(edges) {
             let halves = halves(Point::generator().unwrap(), &times).unwrap();
-            let found = halves.map(|half| half.point.projective() * Scalar::from(half.times));
+            let found = halves.map(|half| half.point.projective().unwrap() * Scalar::from(half.times));
             assert_eq!(found[0] + found[1], ProjectivePoint::GENERATOR * times);
         }
     }

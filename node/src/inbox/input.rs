@@ -76,16 +76,7 @@ impl DecodedRange {
     #[must_use]
     pub fn new(range: EntryRange, federation: &FederationId) -> Self {
         let leaves = range.entries.iter().map(|bytes| leaf_hash(bytes)).collect();
-        let (mut entries, mut fault) = (Vec::with_capacity(range.entries.len()), None);
-        for entry in verify::decode_all(range.entries, federation) {
-            match entry {
-                Ok(entry) => entries.push(entry),
-                Err(error) => {
-                    fault = Some(error);
-                    break;
-                }
-            }
-        }
+        let (entries, fault) = verify::decode_all(range.entries, federation);
         let named: BTreeSet<NoteHash> = entries.iter().filter_map(note_of).collect();
         let notes = range.notes.into_iter().map(|text| (note_hash(text.as_bytes()), text));
         let (notes, strange): (Vec<_>, Vec<_>) = notes.partition(|(hash, _)| named.contains(hash));

@@ -154,18 +154,13 @@ impl LogChecker<'_> {
 
     /// Verifies and replays a chunk that begins at index `at`. `false` after a finding that ends the check of this log.
     fn chunk(&mut self, at: u64, entries: Vec<Vec<u8>>) -> Result<bool, Fatal> {
-        let federation = self.manifest.federation();
+        let (decoded, fault) = verify::decode_all(entries, &self.manifest.federation());
+        let bad = fault.map(|error| {
+            let index = at.saturating_add(decoded.len() as u64);
+            (error.code(), format!("entry {index}: {error}"))
+        });
         let mut good = std::mem::take(&mut self.rest);
-        let mut bad = None;
-        for (index, entry) in (at..).zip(verify::decode_all(entries, &federation)) {
-            match entry {
-                Ok(entry) => good.push(entry),
-                Err(error) => {
-                    bad = Some((error.code(), format!("entry {index}: {error}")));
-                    break;
-                }
-            }
-        }
+        good.extend(decoded);
         let (whole, rest) = batches(good);
         let (done, stop) = replay(self.manifest, &self.log, &self.rebuilt.view(), &mut self.copy, whole)?;
         let (notes, redacted) = self.notes(&done);

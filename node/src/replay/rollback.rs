@@ -95,9 +95,11 @@ impl RollbackRun {
             // The next step finds the next log.
             return if rest.is_empty() { Ok(Vec::new()) } else { Err(damaged(format!("no state entry after {at}"))) };
         }
-        let federation = manifest.federation();
-        let decoded: Result<Vec<_>, _> = verify::decode_all(read, &federation).into_iter().collect();
-        rest.extend(decoded.map_err(|error| damaged(format!("an entry from {at} on: {error}")))?);
+        let (decoded, fault) = verify::decode_all(read, &manifest.federation());
+        if let Some(error) = fault {
+            return Err(damaged(format!("an entry from {at} on: {error}")));
+        }
+        rest.extend(decoded);
         let (whole, rest) = batches(rest);
         let (done, stop) = replay(&manifest, &log, &view, &mut copy, whole)?;
         drop(view);

@@ -1,7 +1,7 @@
 //! An operator that lies: its node answers nobody, and forwards to another node as much as that takes.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fama_ledger::checkpoint::{Checkpoint, SignedCheckpoint, note};
 use fama_ledger::codec;
@@ -31,6 +31,8 @@ const EVENTS: usize = 256;
 const CLAIMS: usize = 32;
 /// Identities that it registers in the attacked home and revokes.
 const REVOKED: usize = 2_048;
+/// How long it waits for the first answers when the attack is over.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Identities of its own home that it revokes at the attacked node.
 const CLAIMED: usize = 2_048;
 
@@ -131,14 +133,19 @@ fn claims(liar: &World, node_key: &SecretKey) -> Vec<Submission> {
 /// How often the attacked node answered, by kind and by the first result of an answer; `none` without an answer.
 pub(super) type Answered = HashMap<(ForwardKind, String), u64>;
 
-/// Forwards to one node until the attack is over, with the operator's own key.
+/// Forwards to one node until the attack is over, with the operator's own key. On a busy machine that may be before the first
+/// answers: it lasts until each kind was answered, then.
 pub(super) async fn flood(world: Arc<World>, forwards: Forwards, node_key: Keypair) -> Answered {
     let mut flood = Flood { forwards, sent: HashMap::new(), turns: HashMap::new(), answered: Answered::new() };
     let mut swarm = with_key(&world, node_key);
     swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
     let mut silence = Silence::new(silent::targets(&[Arc::clone(&world)]));
     let mut pulse = tokio::time::interval(Duration::from_millis(50));
-    while world.on() {
+    let mut until = Instant::now();
+    while world.on() || (flood.kinds() < flood.forwards.kinds.len() && Instant::now() < until) {
+        if world.on() {
+            until = Instant::now() + PATIENCE;
+        }
         tokio::select! {
             event = swarm.select_next_some() => {
                 flood.on_event(&mut swarm, &event);
@@ -160,6 +167,11 @@ struct Flood {
 }
 
 impl Flood {
+    /// Of how many kinds at least one was answered.
+    fn kinds(&self) -> usize {
+        self.answered.keys().map(|(kind, _)| *kind).collect::<BTreeSet<_>>().len()
+    }
+
     fn on_event(&mut self, swarm: &mut Swarm<Hostile>, event: &SwarmEvent<HostileEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {

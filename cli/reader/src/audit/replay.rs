@@ -106,15 +106,11 @@ impl LogPass<'_> {
                 }
             }
         }
-        for (index, entry) in indices.into_iter().zip(verify::decode_all(raw, self.federation)) {
-            match entry {
-                Ok(entry) => chunk.entries.push(entry),
-                Err(error) => {
-                    chunk.findings.push(*invalid_entry(&error).within(self.log).at(index));
-                    break;
-                }
-            }
+        let (decoded, fault) = verify::decode_all(raw, self.federation);
+        if let Some((error, index)) = fault.zip(indices.get(decoded.len())) {
+            chunk.findings.push(*invalid_entry(&error).within(self.log).at(*index));
         }
+        chunk.entries = decoded;
         chunk
     }
 
