@@ -55,7 +55,7 @@
 //! A [`Store::commit`] is one write batch: after a crash, either all of it is there or none.
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -310,6 +310,8 @@ pub struct Store {
     renewed: renewed::RenewedHeads,
     /// Whether a log goes back, or did since the store was opened: views then look for the record of it.
     rolls_back: AtomicBool,
+    /// How many rollbacks were begun since then.
+    rollbacks_begun: AtomicU64,
     /// Whether long reads end with [`StoreError::Interrupted`].
     interrupted: AtomicBool,
 }

@@ -18,7 +18,6 @@ use tokio::time::sleep;
 use super::moment::{Moment, handle};
 use super::view::reason;
 use super::{ApiError, App, Serving};
-use crate::health::LogHealth;
 
 /// How often the logs' sizes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -273,6 +272,8 @@ pub(super) struct Feed {
 #[derive(Default)]
 struct Told {
     frontier: Frontier,
+    /// How many rollbacks had begun.
+    rollbacks: u64,
     certified: BTreeMap<LogId, u64>,
     running: bool,
 }
@@ -297,7 +298,8 @@ impl Feed {
         let mut told = self.told();
         let lines = self.lines.subscribe();
         if !told.running {
-            *told = Told { frontier: sizes(&moment)?, certified: certified(&moment)?, running: true };
+            let rollbacks = app.shared.store.rollbacks_begun();
+            *told = Told { frontier: sizes(&moment)?, rollbacks, certified: certified(&moment)?, running: true };
             tokio::spawn(run(Arc::downgrade(self)));
         }
         Ok((lines, told.frontier.clone()))
@@ -306,29 +308,25 @@ impl Feed {
     /// Tells what is new. Returns whether there was any.
     fn look(&self) -> Result<bool, ApiError> {
         let Serving(app) = self.app();
-        let (mut from, before) = {
+        let (mut from, before, seen) = {
             let told = self.told();
-            (told.frontier.clone(), told.certified.clone())
+            (told.frontier.clone(), told.certified.clone(), told.rollbacks)
         };
-        let (grown, shrunk) = {
-            let logs = &app.shared.health.read().logs;
-            let grown =
-                |(log, now): (&LogId, &LogHealth)| now.size > from.of(log) || before.get(log) != Some(&now.certified);
-            (logs.iter().any(grown), logs.iter().any(|(log, now)| now.size < from.of(log)))
+        let rollbacks = app.shared.store.rollbacks_begun();
+        let grown = {
+            let health = app.shared.health.read();
+            health.logs.iter().any(|(log, now)| now.size > from.of(log) || before.get(log) != Some(&now.certified))
         };
-        if !grown && !shrunk {
+        if !grown && rollbacks == seen {
             return Ok(false);
         }
         let moment = Moment::open(&app)?;
         let mut went_back = Vec::new();
-        if shrunk {
-            let sizes = sizes(&moment)?;
-            for log in app.shared.manifest.logs().keys() {
-                if sizes.of(log) < from.of(log) {
-                    from.set(log, sizes.of(log));
-                    went_back.push(went_back_to(log, sizes.of(log)));
-                }
-            }
+        if rollbacks != seen {
+            let told = from.clone();
+            from = before_what_was_dropped(&moment, from)?;
+            let lower = app.shared.manifest.logs().keys().filter(|log| from.of(log) < told.of(log));
+            went_back.extend(lower.map(|log| went_back_to(log, from.of(log))));
         }
         let (lines, at) = read_on(&moment, &from)?;
         let now = certified(&moment)?;
@@ -341,7 +339,7 @@ impl Feed {
         for line in all {
             let _ = self.lines.send(Arc::new(line));
         }
-        (told.frontier, told.certified) = (at, now);
+        (told.frontier, told.certified, told.rollbacks) = (at, now, rollbacks);
         Ok(any)
     }
 }

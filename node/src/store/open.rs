@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use fama_ledger::codec;
@@ -181,6 +181,7 @@ fn unowned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Store {
         checkpoints,
         failed,
         rolls_back,
+        rollbacks_begun: AtomicU64::new(0),
         interrupted,
         renewed,
     }

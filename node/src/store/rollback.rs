@@ -278,7 +278,15 @@ impl Store {
         }
         Self::put(&mut batch, Family::Meta, META_ROLLBACK, &all);
         self.rolls_back.store(true, Ordering::SeqCst);
-        self.write(batch, true)
+        self.write(batch, true)?;
+        self.rollbacks_begun.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// How many rollbacks were begun since this store was opened.
+    #[must_use]
+    pub fn rollbacks_begun(&self) -> u64 {
+        self.rollbacks_begun.load(Ordering::SeqCst)
     }
 
     /// Drops entries, which must be the last ones of their log, and keeps their events aside. Synced.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import subprocess
 import time
 import unittest
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import fama
@@ -124,6 +128,30 @@ class Calls(unittest.TestCase):
         (net.dir / "token").write_text(self.call(self.handle, "agent"))
         words = ("token", "check", str(net.dir / "token"), "--proof", proof, "--audience", SHOP)
         self.assertRegex(self.fama(*words), rf"granted +by {shop}\n +read")
+
+    def test_the_readme(self) -> None:
+        """Its blocks run as they stand, one after the other, next to a genesis and a proof."""
+        readme = (Path(__file__).parents[4] / "cli" / "python" / "README.md").read_text()
+        blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+        self.assertEqual(len(blocks), 2)
+        with Client(net.query[0], submit_url=net.submit[0], federation=net.federation) as client:
+            client.register("swift-core-maps", "alpha.example", self.key, wait_final=True)
+        agent = "swift-core-maps@alpha.example"
+        known = ("--query", net.query[0], "--manifest", str(net.manifest))
+        net.run("prove", agent, "--out", str(net.dir / "swift.proof"), *known)
+        (net.dir / "genesis.txt").write_text(net.manifest.read_text())
+        names: dict[str, Any] = {}
+        printed = io.StringIO()
+        with contextlib.chdir(net.dir), contextlib.redirect_stdout(printed):
+            for block in blocks:
+                exec(compile(block, "README.md", "exec"), names)
+        self.assertEqual(printed.getvalue(), "active 0\n")
+        caller = names["caller"]
+        self.assertEqual(caller(self.call(agent, "agent"), net.query[1]), self.agent(agent)["did"])
+        nobody = f"did:agent:alpha.example:{'0' * 32}"
+        with contextlib.redirect_stdout(printed):
+            for refused in ("nonsense", self.call(nobody, "agent"), self.call(agent, "agent")[:-2]):
+                self.assertIsNone(caller(refused, net.query[1]))
 
     def test_what_is_missing_is_said(self) -> None:
         call = self.call(self.handle, "agent")
