@@ -37,15 +37,20 @@ class Calls(unittest.TestCase):
     def setUp(self) -> None:
         self.federation = fama.Federation(net.manifest.read_text())
         self.assertEqual(self.federation.id, net.federation)
-        for name in ("agent", "worker"):
-            path = net.dir / f"{name}.pem"
-            path.write_bytes(new_pem("secp256k1" if name == "agent" else "ed25519"))
-            path.chmod(0o600)
-        self.key = Signer.from_pem((net.dir / "agent.pem").read_bytes())
+        self.key = self.written("agent")
+        self.written("worker", "ed25519")
         with Client(net.query[0], submit_url=net.submit[0], federation=net.federation) as client:
             name = f"swift-{time.time_ns()}"
             client.register(name, "alpha.example", self.key, wait_final=True)
             self.handle = f"{name}@alpha.example"
+
+    def written(self, name: str, curve: str = "secp256k1") -> Signer:
+        """A new key, in a file of this name."""
+        path = net.dir / f"{name}.pem"
+        path.unlink(missing_ok=True)
+        path.write_bytes(pem := new_pem(curve))
+        path.chmod(0o600)
+        return Signer.from_pem(pem)
 
     def fama(self, *arguments: str) -> str:
         more = ("--manifest", str(net.manifest)) if arguments[0] == "delegate" or arguments[1] == "check" else ()
@@ -114,11 +119,10 @@ class Calls(unittest.TestCase):
         self.assertEqual(found_code, "token_not_in_force")
 
     def test_what_a_service_granted_is_shown(self) -> None:
-        (net.dir / "shop.pem").write_bytes(new_pem())
-        (net.dir / "shop.pem").chmod(0o600)
+        key = self.written("shop")
         name = f"shop-{time.time_ns()}"
         with Client(net.query[0], submit_url=net.submit[0], federation=net.federation) as client:
-            client.register(name, "beta.example", Signer.from_pem((net.dir / "shop.pem").read_bytes()), wait_final=True)
+            client.register(name, "beta.example", key, wait_final=True)
             shop = client.get_agent(f"{name}@beta.example")["identity"]["agent_id"]
         known = ("--query", net.query[0], "--manifest", str(net.manifest))
         by = ("--issuer", f"{name}@beta.example", "--scope", "read", "--key", str(net.dir / "shop.pem"))
@@ -135,7 +139,7 @@ class Calls(unittest.TestCase):
         blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
         self.assertEqual(len(blocks), 2)
         with Client(net.query[0], submit_url=net.submit[0], federation=net.federation) as client:
-            client.register("swift-core-maps", "alpha.example", self.key, wait_final=True)
+            client.register("swift-core-maps", "alpha.example", self.written("swift"), wait_final=True)
         agent = "swift-core-maps@alpha.example"
         known = ("--query", net.query[0], "--manifest", str(net.manifest))
         net.run("prove", agent, "--out", str(net.dir / "swift.proof"), *known)
@@ -147,10 +151,10 @@ class Calls(unittest.TestCase):
                 exec(compile(block, "README.md", "exec"), names)
         self.assertEqual(printed.getvalue(), "active 0\n")
         caller = names["caller"]
-        self.assertEqual(caller(self.call(agent, "agent"), net.query[1]), self.agent(agent)["did"])
+        self.assertEqual(caller(self.call(agent, "swift"), net.query[1]), self.agent(agent)["did"])
         nobody = f"did:agent:alpha.example:{'0' * 32}"
         with contextlib.redirect_stdout(printed):
-            for refused in ("nonsense", self.call(nobody, "agent"), self.call(agent, "agent")[:-2]):
+            for refused in ("nonsense", self.call(nobody, "swift"), self.call(agent, "swift")[:-2]):
                 self.assertIsNone(caller(refused, net.query[1]))
 
     def test_what_is_missing_is_said(self) -> None:
