@@ -23,6 +23,11 @@ struct Listener {
 
 impl Listener {
     async fn next(&mut self) -> Seen {
+        // Heartbeats alone are nothing.
+        timeout(Duration::from_secs(60), self.read()).await.expect("no event comes")
+    }
+
+    async fn read(&mut self) -> Seen {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -268,14 +273,14 @@ async fn a_block_has_a_quarter_of_the_streams() {
 #[tokio::test]
 async fn what_comes_in_the_place_of_dropped_entries_is_told() {
     let mut world = World::new(None);
-    let (key, other) = (agent(1), agent(2));
+    let key = agent(1);
     let id = world.register("alpha.example", "swift", &key, None);
     shown(&world);
     let router = world.query();
     let mut live = listen(&router, "/api/stream", None).await;
     live.next().await;
-    for name in ["first", "second", "third"] {
-        world.register("beta.example", name, &other, None);
+    for (seed, name) in [(11, "first"), (12, "second"), (13, "third")] {
+        world.register("beta.example", name, &agent(seed), None);
     }
     shown(&world);
     let mut last = live.next().await;
@@ -307,8 +312,8 @@ async fn what_comes_in_the_place_of_dropped_entries_is_told() {
         assert_eq!(again.next().await.data["event"], revoked.to_string());
     }
     // Who was told of it continues behind it, once the log is longer than it ever was.
-    for name in ["fourth", "fifth", "sixth"] {
-        world.register("beta.example", name, &other, None);
+    for (seed, name) in [(14, "fourth"), (15, "fifth"), (16, "sixth")] {
+        world.register("beta.example", name, &agent(seed), None);
     }
     shown(&world);
     for _ in 0..2 {
@@ -318,7 +323,7 @@ async fn what_comes_in_the_place_of_dropped_entries_is_told() {
     assert_eq!(end.data["handle"], "sixth@beta.example");
     let mut again = listen(&router, "/api/stream", Some(&end.id)).await;
     again.next().await;
-    world.register("beta.example", "seventh", &other, None);
+    world.register("beta.example", "seventh", &agent(17), None);
     shown(&world);
     assert_eq!(again.next().await.data["handle"], "seventh@beta.example");
 }
