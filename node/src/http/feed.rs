@@ -294,11 +294,12 @@ impl Feed {
     /// All that happens from a frontier on, which is returned.
     pub(super) fn subscribe(self: &Arc<Self>) -> Result<(broadcast::Receiver<Arc<Line>>, Frontier), ApiError> {
         let Serving(app) = self.app();
+        // Before the view: of a rollback in between, the next look tells.
+        let rollbacks = app.shared.store.rollbacks_begun();
         let moment = Moment::open(&app)?;
         let mut told = self.told();
         let lines = self.lines.subscribe();
         if !told.running {
-            let rollbacks = app.shared.store.rollbacks_begun();
             *told = Told { frontier: sizes(&moment)?, rollbacks, certified: certified(&moment)?, running: true };
             tokio::spawn(run(Arc::downgrade(self)));
         }
