@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -113,8 +113,8 @@ impl World {
     }
 
     /// Whether an attack that struck so often is still to continue: on a busy machine its first strike may come late.
-    fn wants(&self, struck: &AtomicU64) -> bool {
-        self.on() || struck.load(Ordering::Relaxed) == 0 && Instant::now() < self.ends + PATIENCE
+    fn wants(&self, struck: u64) -> bool {
+        self.on() || struck == 0 && Instant::now() < self.ends + PATIENCE
     }
 
     fn registration(&self, name: &str) -> (EventId, Submission) {

@@ -50,7 +50,7 @@ where
 /// Begins a request, then sends one more byte every half second.
 async fn drip(world: Arc<World>, begin: &'static str) -> u64 {
     let mut sent = 0;
-    while world.on() {
+    while world.wants(sent) {
         let Ok(mut stream) = TcpStream::connect(world.query).await else {
             sleep(Duration::from_millis(100)).await;
             continue;
@@ -75,7 +75,7 @@ pub(super) async fn hangs_up(world: Arc<World>, agent: &'static str) -> u64 {
             format!("/api/agent/{agent}"),
             "/log/alpha.example/1/tile/0/000".to_owned(),
         ];
-        while world.on() {
+        while world.wants(sent) {
             for path in &paths {
                 let Ok(mut stream) = TcpStream::connect(world.query).await else { continue };
                 let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -104,7 +104,7 @@ pub(super) async fn slow_bodies(world: Arc<World>) -> u64 {
 pub(super) async fn unread(world: Arc<World>) -> u64 {
     crowd(world, SOME / 4, |world| async move {
         let (mut sent, request) = (0, "GET /api/federation HTTP/1.1\r\nHost: a\r\n\r\n".repeat(64));
-        while world.on() {
+        while world.wants(sent) {
             let Ok(mut stream) = TcpStream::connect(world.query).await else { continue };
             while world.on() {
                 match timeout(Duration::from_millis(500), stream.write_all(request.as_bytes())).await {
@@ -133,7 +133,7 @@ pub(super) async fn malformed(world: Arc<World>) -> u64 {
         [format!("{head}Content-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", bomb.len()).as_bytes(), &bomb].concat(),
     ];
     let mut sent = 0;
-    while world.on() {
+    while world.wants(sent) {
         for request in &requests {
             let Ok(mut stream) = TcpStream::connect(world.query).await else { continue };
             let _ = stream.write_all(request).await;

@@ -66,7 +66,7 @@ pub(super) async fn half_open(world: Arc<World>, first: Arc<Vec<Vec<u8>>>) -> u6
     }
     let (mut sent, mut datagrams) = (0, first.iter().cycle());
     sleep(FLOOD_AFTER).await;
-    while world.on() {
+    while world.wants(sent) {
         for socket in &sockets {
             for datagram in datagrams.by_ref().take(BURST) {
                 sent += u64::from(socket.send_to(datagram, world.p2p).await.is_ok());
@@ -84,7 +84,7 @@ pub(super) async fn visits(world: Arc<World>) -> u64 {
         let world = Arc::clone(&world);
         all.spawn(async move {
             let mut count = 0;
-            while world.on() {
+            while world.wants(count) {
                 let mut swarm = swarm();
                 swarm.dial(world.address(TransportKind::Quic)).unwrap();
                 let ended = async {
@@ -119,7 +119,7 @@ pub(super) async fn noise(world: Arc<World>) -> u64 {
         &[0x40],
     ];
     let (mut sent, mut turn) = (0, 0);
-    while world.on() {
+    while world.wants(sent) {
         for head in heads {
             for len in [1, 21, 100, 1_200, 9_000, 60_000] {
                 let mut bytes = vec![0; len];

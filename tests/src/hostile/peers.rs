@@ -214,7 +214,7 @@ pub(super) async fn attack(world: Arc<World>, over: TransportKind, kind: AttackK
     for _ in 0..peers {
         let (world, kind, struck) = (Arc::clone(&world), kind.clone(), Arc::clone(&struck));
         all.spawn(async move {
-            while world.wants(&struck) {
+            while world.wants(struck.load(Ordering::Relaxed)) {
                 connection(&world, over, &kind, &struck).await;
                 sleep(Duration::from_millis(50)).await;
             }
@@ -229,7 +229,7 @@ async fn connection(world: &World, over: TransportKind, kind: &AttackKind, struc
     let (mut swarm, mut count) = (swarm(world), 0);
     swarm.dial(world.address(over)).unwrap();
     let (mut node, mut pulse) = (None, tokio::time::interval(Duration::from_millis(50)));
-    while world.wants(struck) && (count < STRIKES_MAX || !kind.piles_up()) {
+    while world.wants(struck.load(Ordering::Relaxed)) && (count < STRIKES_MAX || !kind.piles_up()) {
         let strikes = tokio::select! {
             event = swarm.select_next_some() => match event {
                 SwarmEvent::ConnectionEstablished { peer_id, .. } => {
@@ -419,7 +419,7 @@ pub(super) async fn half_open(world: Arc<World>) -> u64 {
         let world = Arc::clone(&world);
         all.spawn(async move {
             let mut count = 0;
-            while world.on() {
+            while world.wants(count) {
                 let socket = TcpSocket::new_v4().unwrap();
                 socket.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
                 let Ok(mut stream) = socket.connect(world.p2p).await else { continue };
