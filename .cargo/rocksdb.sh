@@ -50,14 +50,15 @@ folder() {
         head -n 1 | sed 's|^"manifest_path":"||; s|/Cargo.toml"$||'
 }
 crate="$(folder librocksdb-sys)"
-lz4="$(folder lz4-sys)"
-[ -r "$crate/rocksdb_lib_sources.txt" ] && [ -r "$crate/build_version.cc" ] && [ -r "$lz4/liblz4/lib/lz4.h" ] ||
-    ordinary "the sources of RocksDB or lz4 are not where they used to be"
+lz4="$(folder lz4-sys)/liblz4/lib"
+zstd="$(folder zstd-sys)/zstd/lib"
+[ -r "$crate/rocksdb_lib_sources.txt" ] && [ -r "$crate/build_version.cc" ] && [ -r "$lz4/lz4.h" ] &&
+    [ -r "$zstd/zstd.h" ] || ordinary "the sources of RocksDB, lz4 or zstd are not where they used to be"
 
 # What the build script of librocksdb-sys gives the compiler in a release build for x86-64-v2.
 flags="-O3 -fPIC -ffunction-sections -fdata-sections -std=c++20 -march=x86-64-v2 -include cstdint -w
--DNDEBUG -DLZ4=1 -DHAVE_ALIGNED_NEW -DHAVE_UINT128_EXTENSION -DOS_LINUX -DROCKSDB_PLATFORM_POSIX -DROCKSDB_LIB_IO_POSIX
--DROCKSDB_SCHED_GETCPU_PRESENT -DROCKSDB_AUXV_GETAUXVAL_PRESENT -DROCKSDB_FALLOCATE_PRESENT -DROCKSDB_RANGESYNC_PRESENT"
+-DNDEBUG -DLZ4=1 -DZSTD=1 -DHAVE_ALIGNED_NEW -DHAVE_UINT128_EXTENSION -DOS_LINUX -DROCKSDB_PLATFORM_POSIX
+-DROCKSDB_LIB_IO_POSIX -DROCKSDB_SCHED_GETCPU_PRESENT -DROCKSDB_AUXV_GETAUXVAL_PRESENT -DROCKSDB_FALLOCATE_PRESENT -DROCKSDB_RANGESYNC_PRESENT"
 
 # One archive for each version of RocksDB, compiler and set of flags.
 key="$( { echo "$flags"; $CXX --version; cat "$crate/rocksdb_lib_sources.txt"; } | sha256sum | cut -c 1-16)"
@@ -77,7 +78,7 @@ if [ ! -e "$place/librocksdb.a" ]; then
     {
         echo '#!/bin/sh'
         echo "$CXX $(echo "$flags" | tr '\n' ' ') -I'$crate/rocksdb/include' -I'$crate/rocksdb' -I'$crate'" \
-            "-I'$lz4/liblz4/lib' -c \"\$1\" -o \"\$1.o\" && echo \"rocksdb: \${1##*/}\" >&2"
+            "-I'$lz4' -I'$zstd' -c \"\$1\" -o \"\$1.o\" && echo \"rocksdb: \${1##*/}\" >&2"
     } > "$work/compile"
     printf '%s\n' "$work"/unit*.cc | xargs -P "$(nproc)" -n 1 sh "$work/compile" ||
         ordinary "the joined units did not compile"

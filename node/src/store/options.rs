@@ -27,6 +27,12 @@ const LOG_FILE_BYTES: usize = 4 << 20;
 /// Size at which RocksDB's list of files is rewritten; the default is 1 GiB.
 const MANIFEST_BYTES: usize = 64 << 20;
 
+/// zstd's level where most of the data is. Of 200,000 synthetic events, level 3 saves 1 byte in 300 and takes a third more
+/// time.
+const ZSTD_LEVEL: i32 = 1;
+/// RocksDB's default; only zlib looks at it.
+const ZLIB_WINDOW_BITS: i32 = -14;
+
 /// Options of the database, and of families of another format.
 pub(super) fn database(create: bool) -> Options {
     let mut options = Options::default();
@@ -89,11 +95,15 @@ fn family(family: Family, cache: &Cache) -> Options {
     }
     options.set_block_based_table_factory(&blocks);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_compression_type(match family {
-        Family::Entries | Family::Rows | Family::History | Family::Notes => DBCompressionType::Lz4,
-        // Hashes and ids do not compress.
-        _ => DBCompressionType::None,
-    });
+    // Hashes do not compress. Ids do not either, but the logs and positions beside them do.
+    if family == Family::Tiles {
+        options.set_compression_type(DBCompressionType::None);
+    } else {
+        // Nine tenths of the data are in the last level, and are written there once; what is above is written again.
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_bottommost_compression_type(DBCompressionType::Zstd);
+        options.set_bottommost_compression_options(ZLIB_WINDOW_BITS, ZSTD_LEVEL, 0, 0, true);
+    }
     options
 }
 
