@@ -5,8 +5,10 @@
 //! as they would for a busy federation and days of the state are as many. It begins in the past, since a node with the
 //! machine's clock continues from there. The same numbers give the same events in the same order, in however many runs;
 //! where their batches end depends on the runs.
+mod asking;
 mod costs;
 mod folder;
+mod live;
 mod load;
 mod plot;
 
@@ -65,7 +67,9 @@ pub(crate) fn run(words: &[String]) {
     );
     let grown = folder::Folder::open(&data, &shape);
     let load = load::load(&grown, &workload);
-    let costs = costs::of_node(&grown, &shape);
+    let mut costs = costs::of_node(&grown, &shape);
+    let saturated = costs["get_agent"]["typical"]["per_second"].as_f64().unwrap();
+    costs["while_written"] = live::reads(&grown, &shape, saturated);
     // Only now: a start writes out what was in the write-ahead log.
     let disk = costs::disk(&grown, shape.events);
     let line = json!({

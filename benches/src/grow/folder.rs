@@ -37,8 +37,7 @@ impl Folder {
             Ok(before) => assert_eq!(before, made_for, "{} is of another workload", path.display()),
             Err(_) => fs::write(&record, &made_for).unwrap(),
         }
-        let (node_key, governance) =
-            (key(*b"grow: the key of the only node  "), key(*b"grow: its governance key        "));
+        let (node_key, governance) = (node_key(), key(*b"grow: its governance key        "));
         let operator = Operator {
             name: domain(OPERATOR),
             node_key: node_key.ed25519().unwrap().verifying_key(),
@@ -70,19 +69,44 @@ impl Folder {
         LogId { operator: domain(OPERATOR), generation: 1 }
     }
 
-    /// Writes a configuration with free ports; returns its file, and the port of the query listener.
-    pub(super) fn configure(&self) -> (PathBuf, u16) {
-        let [p2p, query, admin] = ports(3).try_into().unwrap();
+    /// The same with a copy of the data. Tables never change: the copy has links to them.
+    pub(super) fn copy(&self, path: &Path) -> Self {
+        fs::remove_dir_all(path).or_else(|error| if path.exists() { Err(error) } else { Ok(()) }).unwrap();
+        let copy = Self { path: path.to_owned(), manifest: Arc::clone(&self.manifest), node_key: node_key() };
+        DirBuilder::new().recursive(true).mode(0o700).create(copy.data()).unwrap();
+        for name in ["manifest.txt", "node.pem"] {
+            fs::copy(self.path.join(name), path.join(name)).unwrap();
+        }
+        for file in fs::read_dir(self.data()).unwrap() {
+            let file = file.unwrap();
+            let to = copy.data().join(file.file_name());
+            if file.path().extension().is_some_and(|ending| ending == "sst") {
+                fs::hard_link(file.path(), to).unwrap();
+            } else {
+                fs::copy(file.path(), to).unwrap();
+            }
+        }
+        copy
+    }
+
+    /// Writes a configuration with free ports; returns its file, and the ports of the query and the submit listener.
+    pub(super) fn configure(&self) -> (PathBuf, u16, u16) {
+        let [p2p, query, submit, admin] = ports(4).try_into().unwrap();
         let text = format!(
             "data_dir = \"data\"\nmanifest = \"manifest.txt\"\noperator = \"{OPERATOR}\"\nnode_key = \"node.pem\"\n\
              [network]\nlisten = [\"/ip4/127.0.0.1/tcp/{p2p}\"]\n\
              [query]\nlisten = \"127.0.0.1:{query}\"\nrequests_per_second = 1000000\n\
+             [submit]\nlisten = \"127.0.0.1:{submit}\"\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n[scrub]\nbytes_per_second = 0\n[domains]\nevery_seconds = 0\n"
         );
         let config = self.path.join("node.toml");
         fs::write(&config, text).unwrap();
-        (config, query)
+        (config, query, submit)
     }
+}
+
+fn node_key() -> SecretKey {
+    key(*b"grow: the key of the only node  ")
 }
 
 /// Known to everybody: the folder is for measuring.

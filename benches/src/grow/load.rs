@@ -200,7 +200,7 @@ fn appended(view: &View<'_>, folder: &Folder) -> u64 {
 }
 
 /// Makes events. Each is the same whenever it is made.
-struct Signer<'a> {
+pub(super) struct Signer<'a> {
     workload: &'a Workload,
     federation: FederationId,
     home: Domain,
@@ -211,7 +211,7 @@ struct Signer<'a> {
 }
 
 impl<'a> Signer<'a> {
-    fn new(folder: &'a Folder, workload: &'a Workload) -> Self {
+    pub(super) fn new(folder: &'a Folder, workload: &'a Workload) -> Self {
         let manifest: &Manifest = &folder.manifest;
         let shape = workload.shape();
         Self {
@@ -226,13 +226,14 @@ impl<'a> Signer<'a> {
 
     /// Signs and verifies on all cores.
     fn sign_all(&self, range: Range<u64>) -> Vec<VerifiedEvent> {
-        range.into_par_iter().map(|index| self.sign(index)).collect()
+        let signed = range.into_par_iter().map(|index| self.sign(index, time(index)));
+        signed.map(|signed| signed.verify(&self.federation).unwrap()).collect()
     }
 
-    fn sign(&self, index: u64) -> VerifiedEvent {
+    pub(super) fn sign(&self, index: u64, created: Millis) -> SignedEvent {
         let (home, step) = (self.home.clone(), self.workload.step(index));
-        let at = |action| event(self.federation, action, time(index), index);
-        let signed = match step {
+        let at = |action| event(self.federation, action, created, index);
+        match step {
             Step::Register { identity } => {
                 let key = self.key(identity, 1);
                 let event = self.registration(identity, &key);
@@ -259,8 +260,7 @@ impl<'a> Signer<'a> {
                 let (issuer, subject) = (self.id(issuer), self.id(subject));
                 sign(at(Action::Attest { home, issuer, subject, delta, context: None, note: None }), key, None)
             }
-        };
-        signed.verify(&self.federation).unwrap()
+        }
     }
 
     fn key(&self, identity: u32, version: u32) -> SecretKey {

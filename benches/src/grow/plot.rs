@@ -37,7 +37,7 @@ const PANELS: [Panel; 6] = [
         lines: &[
             ("asked once", &["node", "get_agent", "once", "p99_ms"], 1.0),
             ("typical", &["node", "get_agent", "typical", "p99_ms"], 1.0),
-            ("most attested", &["node", "get_agent", "most_attested", "p99_ms"], 1.0),
+            ("while written", &["node", "while_written", "reads", "p99_ms"], 1.0),
         ],
     },
     Panel {

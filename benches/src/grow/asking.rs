@@ -1,0 +1,163 @@
+//! A node with the grown folder as a process, and clients that ask it over HTTP.
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::folder::Folder;
+
+/// How long a start may take.
+const START_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// Connections that ask, each as soon as it has its answer.
+pub(super) const CONNECTIONS: usize = 2;
+/// How long they ask for the same paths.
+const ASKING: Duration = Duration::from_secs(5);
+
+/// A node as a process of its own; dropping it kills it.
+pub(super) struct RunningNode {
+    pub(super) child: Child,
+    pub(super) query: u16,
+    pub(super) submit: u16,
+}
+
+impl RunningNode {
+    /// Starts it, and waits until it says that it is ready: in seconds.
+    pub(super) fn start(folder: &Folder) -> (Self, f64) {
+        let (config, query, submit) = folder.configure();
+        let log = File::options().create(true).append(true).open(folder.path.join("node.log")).unwrap();
+        let begun = Instant::now();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["node", "--stop-with-stdin", "--config"]).arg(config);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut node = Self { child, query, submit };
+        while !node.is_ready() {
+            assert!(node.child.try_wait().unwrap().is_none(), "the node ended: see node.log");
+            assert!(begun.elapsed() < START_TIMEOUT, "the node does not become ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        (node, (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3)
+    }
+
+    fn is_ready(&self) -> bool {
+        let Ok(mut connection) = Connection::open(self.query) else { return false };
+        let answer = connection.get("/api/status").and_then(|body| Ok(serde_json::from_slice::<Value>(&body)?));
+        answer.is_ok_and(|status| status["ready"] == true)
+    }
+
+    /// As an operator stops it.
+    pub(super) fn stop(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success(), "see node.log");
+    }
+
+    /// Asks for paths in turn, over all connections, again and again.
+    pub(super) fn ask(&self, paths: &[String]) -> Value {
+        let begun = Instant::now();
+        self.asked(paths, &|number| {
+            let own = paths.iter().cycle().skip(number * paths.len() / CONNECTIONS);
+            Box::new(own.take_while(move |_| begun.elapsed() < ASKING))
+        })
+    }
+
+    /// Asks for each path once.
+    pub(super) fn ask_once(&self, paths: &[String]) -> Value {
+        self.asked(paths, &|number| Box::new(paths.iter().skip(number).step_by(CONNECTIONS)))
+    }
+
+    /// Asks for what `of` gives for each connection; says how long answers took.
+    fn asked<'p>(&self, paths: &'p [String], of: &(dyn Fn(usize) -> Asked<'p> + Sync)) -> Value {
+        let mut first = Connection::open(self.query).unwrap();
+        let first = first.get(&paths[paths.len() / 2]).unwrap();
+        let shown: Value = serde_json::from_slice(&first).unwrap_or_default();
+        let asker = |number: usize| {
+            let (mut connection, mut times) = (Connection::open(self.query).unwrap(), Vec::new());
+            for path in of(number) {
+                let asked = Instant::now();
+                connection.get(path).unwrap();
+                times.push(asked.elapsed());
+            }
+            times
+        };
+        let begun = Instant::now();
+        let times: Vec<Duration> = std::thread::scope(|scope| {
+            let askers: Vec<_> = (0..CONNECTIONS).map(|number| scope.spawn(move || asker(number))).collect();
+            askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect()
+        });
+        let seconds = begun.elapsed().as_secs_f64();
+        let mut figures = spread(times, seconds);
+        if let Value::Object(shown) = &shown["reputation"] {
+            figures["attestations"] = shown["attestation_count"].clone();
+        }
+        figures
+    }
+}
+
+/// The paths that a connection asks for.
+type Asked<'p> = Box<dyn Iterator<Item = &'p String> + 'p>;
+
+impl Drop for RunningNode {
+    fn drop(&mut self) {
+        // It may have been stopped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How long answers took, which came in so many seconds.
+pub(super) fn spread(mut times: Vec<Duration>, seconds: f64) -> Value {
+    times.sort_unstable();
+    let millis = |part: usize| (times[times.len() * part / 100].as_secs_f64() * 1e5).round() / 100.0;
+    json!({"p50_ms": millis(50), "p99_ms": millis(99), "per_second": (times.len() as f64 / seconds).round()})
+}
+
+/// A connection over which requests follow one another.
+pub(super) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub(super) fn open(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(START_TIMEOUT))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// The body of the answer, which must be a 200.
+    pub(super) fn get(&mut self, path: &str) -> std::io::Result<Vec<u8>> {
+        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        self.answer()
+    }
+
+    /// Hands in an array of events: the answer, which must be a 200.
+    pub(super) fn submit(&mut self, body: &str) -> std::io::Result<Vec<u8>> {
+        write!(
+            self.0.get_mut(),
+            "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> std::io::Result<Vec<u8>> {
+        let (mut length, mut line) = (0, String::new());
+        self.0.read_line(&mut line)?;
+        let first = line.clone();
+        loop {
+            line.clear();
+            self.0.read_line(&mut line)?;
+            let Some((name, value)) = line.trim().split_once(':') else { break };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().map_err(std::io::Error::other)?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        if first.starts_with("HTTP/1.1 200") {
+            Ok(body)
+        } else {
+            Err(std::io::Error::other(format!("{first}{}", String::from_utf8_lossy(&body))))
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Reads of a node while events come in over HTTP, on a copy of the folder.
+use std::time::{Duration, Instant};
+
+use fama_cli::synthetic::{Shape, Step, Workload};
+use fama_ledger::base64;
+use fama_ledger::entry::SignedEvent;
+use fama_ledger::key::Signature;
+use fama_node::clock;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use super::asking::{CONNECTIONS, Connection, RunningNode, spread};
+use super::costs::typical;
+use super::folder::Folder;
+use super::load::Signer;
+
+/// Events a second that come in, each signed by its author.
+const EVENTS_PER_SECOND: usize = 1_000;
+/// How many are handed in at a time: as many as come in a tenth of a second.
+const BATCH: usize = 100;
+/// How long they come in.
+const SECONDS: u32 = 20;
+
+/// Asks for typical agents at half the rate that the node reached without writes, `saturated` a second, while attestations
+/// come in. A request is late from the time at which it was due.
+pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
+    let batches = signed(folder, shape);
+    let copy = folder.copy(&folder.path.with_extension("live"));
+    let (node, _) = RunningNode::start(&copy);
+    let (_, paths) = typical(shape);
+    let pause = Duration::from_secs_f64(2.0 * CONNECTIONS as f64 / saturated);
+    let begun = Instant::now();
+    let asker = |number: usize| {
+        let (mut connection, mut times) = (Connection::open(node.query).unwrap(), Vec::new());
+        let own = paths.iter().cycle().skip(number * paths.len() / CONNECTIONS);
+        let mut due = begun + pause.mul_f64(number as f64 / CONNECTIONS as f64);
+        for path in own.take_while(|_| begun.elapsed() < Duration::from_secs(SECONDS.into())) {
+            wait(due);
+            connection.get(path).unwrap();
+            times.push(due.elapsed());
+            due += pause;
+        }
+        times
+    };
+    let (reads, receipts, seconds) = std::thread::scope(|scope| {
+        let askers: Vec<_> = (0..CONNECTIONS).map(|number| scope.spawn(move || asker(number))).collect();
+        let mut connection = Connection::open(node.submit).unwrap();
+        let (mut receipts, mut due) = (Vec::new(), begun);
+        for batch in &batches {
+            wait(due);
+            let answer: Vec<Value> = serde_json::from_slice(&connection.submit(batch).unwrap()).unwrap();
+            assert!(answer.len() == BATCH && answer.iter().all(|one| one["status"] == 201), "{answer:?}");
+            receipts.push(due.elapsed());
+            due += Duration::from_secs_f64(BATCH as f64 / EVENTS_PER_SECOND as f64);
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        (askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect(), receipts, seconds)
+    });
+    node.stop();
+    std::fs::remove_dir_all(&copy.path).unwrap();
+    let mut taken = spread(receipts, seconds);
+    taken["per_second"] = ((batches.len() * BATCH) as f64 / seconds).round().into();
+    json!({"asked_per_second": (saturated / 2.0).round(), "reads": spread(reads, seconds), "events": taken})
+}
+
+fn wait(due: Instant) {
+    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+}
+
+/// Attestations made now: those that would come next in the workload, among identities that are there.
+fn signed(folder: &Folder, shape: &Shape) -> Vec<String> {
+    let count = EVENTS_PER_SECOND * SECONDS as usize;
+    let longer = Shape { events: shape.events + 10 * count as u64, ..*shape };
+    let longer = Workload::new(Shape { identities: fama_cli::synthetic::IDENTITIES_MAX, ..longer }).unwrap();
+    let (signer, now) = (Signer::new(folder, &longer), clock::now());
+    let (then, there) = (shape.events, |identity: u32| longer.registered_at(identity) < shape.events);
+    // Whose sponsor and key are those of the folder, too.
+    let among = |index: &u64| match longer.step(*index) {
+        Step::Attest { issuer, subject, .. } => {
+            let same_key = longer.version_at(issuer, *index) == longer.version_at(issuer, then);
+            there(issuer + 2) && there(subject) && same_key
+        }
+        _ => false,
+    };
+    let indexes: Vec<u64> = (then..longer.shape().events).filter(among).take(count).collect();
+    let events: Vec<Value> = indexes
+        .into_par_iter()
+        .map(|index| {
+            let SignedEvent { event, signature: Signature::Secp256k1([rs @ .., _]), .. } = signer.sign(index, now)
+            else {
+                panic!("keys of a workload are on secp256k1");
+            };
+            json!({"text": event.text(), "signature": base64::encode(&rs)})
+        })
+        .collect();
+    events.chunks(BATCH).map(|batch| Value::from(batch.to_vec()).to_string()).collect()
+}
