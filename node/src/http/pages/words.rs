@@ -56,21 +56,32 @@ pub(super) fn piece(text: &str) -> String {
     out
 }
 
+/// A handle, which breaks before its home if it must.
+fn handle(text: &str) -> Markup {
+    let (name, home) = text.split_once('@').unwrap_or((text, ""));
+    html! { bdi dir="auto" { (name) @if !home.is_empty() { "@" wbr; (home) } } }
+}
+
 /// A link to an agent, by handle or by id.
 pub(super) fn agent(x: &str) -> Markup {
     let is_id = x.len() == 64 && !x.contains('@');
-    html! { a href={ "/agent/" (piece(x)) } { @if is_id { (digits(x)) } @else { (given(x)) } } }
+    html! { a href={ "/agent/" (piece(x)) } { @if is_id { (digits(x)) } @else { (handle(x)) } } }
 }
 
 pub(super) fn event(id: &str) -> Markup {
     html! { a href={ "/event/" (piece(id)) } { (digits(id)) } }
 }
 
-/// Evidence that an attestation names: a link only if it is a web address, and one that vouches for nothing.
+/// Evidence that an attestation names: a link only if it is a web address whose host is plain to see, and one that vouches
+/// for nothing.
 pub(super) fn evidence(reference: &str) -> Markup {
     let lower = reference.to_ascii_lowercase();
     let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
-    let is_web = rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
+    // A name before the host, or letters of other scripts that look like Latin ones, would pass for another host.
+    let host = rest.and_then(|rest| rest.split(['/', '\\', '?', '#']).next()).unwrap_or_default();
+    let is_web = host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+        && host.is_ascii()
+        && !host.contains('@')
         && !reference.chars().any(|c| c.is_control() || c.is_whitespace());
     html! {
         @if is_web { a.out href=(reference) rel="noopener noreferrer nofollow ugc" { (given(reference)) } }
@@ -195,7 +206,7 @@ pub(super) fn happened(caption: &str, rows: &[Told]) -> Markup {
                     @for row in rows {
                         tr data-key=(row.event) title={ (row.log) ", entry " (row.index) } {
                             td.when { (time(&row.time)) }
-                            td { (row.sentence()) }
+                            td.what { (row.sentence()) }
                             td { (event(&row.event)) }
                             td { (finality(row.r#final)) }
                         }
@@ -223,6 +234,10 @@ mod tests {
             ("https://a\u{85}b", false),
             ("//example.org", false),
             (" https://example.org", false),
+            ("https://example.org/\u{645}?x=@", true),
+            ("https://example.org@evil.example/", false),
+            ("https://evil.example\\@example.org", true),
+            ("https://ex\u{430}mple.org", false),
         ] {
             assert_eq!(evidence(reference).0.contains("<a "), is_link, "{reference}");
         }

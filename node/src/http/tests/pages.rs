@@ -186,6 +186,7 @@ async fn what_strangers_write_stays_text() {
         for part in ["<script>alert", "<img", "</title></script>"] {
             assert!(!answer.text.contains(part), "{path}: {part}");
         }
+        assert!(!answer.text.contains(|c: char| TURNS.contains(c)), "{path}: what turns the page around");
         for (at, _) in answer.text.match_indices("שלום") {
             let before = &answer.text[..at];
             let isolated = before.rfind("<bdi dir=\"auto\">") > before.rfind("</bdi>");
