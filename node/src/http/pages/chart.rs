@@ -12,6 +12,10 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 28.0;
+/// Height of a label on a phone, where labels are largest.
+const LABEL: f64 = 20.0;
+/// Most bars that have labels, in this width.
+const LABELLED_MAX: usize = 14;
 /// Most points that are drawn; of more, evenly chosen ones.
 const POINTS_MAX: usize = 240;
 /// Most rows of the table behind a chart: the newest.
@@ -77,28 +81,33 @@ fn drawing(points: &[Point], title: &str) -> Markup {
     let high = if low == high { low.saturating_add(1) } else { high };
     let (begin, end) = (chosen.first().map_or(0, |p| p.number), chosen.last().map_or(1, |p| p.number));
     let span = f64::from(end.saturating_sub(begin).max(1));
+    // As wide as the longer score is on a phone.
+    let digits = low.to_string().len().max(high.to_string().len()) as f64;
+    let left = LEFT.max(16.0 + 13.0 * digits);
     // Of a single day, the line is drawn to the right end.
-    let x = |day: u32| LEFT + (WIDTH - LEFT - RIGHT) * f64::from(day.saturating_sub(begin)) / span;
+    let x = |day: u32| left + (WIDTH - left - RIGHT) * f64::from(day.saturating_sub(begin)) / span;
     let y = |score: i64| TOP + (HEIGHT - TOP - BOTTOM) * (high as f64 - score as f64) / (high as f64 - low as f64);
-    let mut line = format!("M{LEFT:.1} {:.1}", y(0));
+    // The label of 0 needs room between the two others.
+    let is_apart = |score: i64| (y(0) - y(score)).abs() > LABEL;
+    let mut line = format!("M{left:.1} {:.1}", y(0));
     for point in &chosen {
         line.push_str(&format!("H{:.1}V{:.1}", x(point.number), y(point.score)));
     }
     line.push_str(&format!("H{:.1}", WIDTH - RIGHT));
-    let area = format!("{line}V{:.1}H{LEFT:.1}Z", y(0));
+    let area = format!("{line}V{:.1}H{left:.1}Z", y(0));
     let names = [begin, end].map(|day| Day(day).to_string());
     html! {
         svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(title) {
             title { (title) }
-            line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(0)) y2=(y(0)) {}
+            line.axis x1=(left) x2=(WIDTH - RIGHT) y1=(y(0)) y2=(y(0)) {}
             @for score in [low, high] {
-                @if score != 0 { line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y(score)) y2=(y(score)) {} }
-                text.label x=(LEFT - 8.0) y=(y(score) + 4.0) text-anchor="end" { (score) }
+                @if score != 0 { line.grid x1=(left) x2=(WIDTH - RIGHT) y1=(y(score)) y2=(y(score)) {} }
+                text.label x=(left - 8.0) y=(y(score) + 4.0) text-anchor="end" { (score) }
             }
-            @if low < 0 && high > 0 { text.label x=(LEFT - 8.0) y=(y(0) + 4.0) text-anchor="end" { "0" } }
+            @if is_apart(low) && is_apart(high) { text.label x=(left - 8.0) y=(y(0) + 4.0) text-anchor="end" { "0" } }
             path.area d=(area) {}
             path.line d=(line) {}
-            text.label x=(LEFT) y=(HEIGHT - 8.0) { (names[0]) }
+            text.label x=(left) y=(HEIGHT - 8.0) { (names[0]) }
             @if begin != end { text.label x=(WIDTH - RIGHT) y=(HEIGHT - 8.0) text-anchor="end" { (names[1]) } }
         }
     }
@@ -116,18 +125,19 @@ fn choose(points: &[Point]) -> Vec<&Point> {
 pub(super) fn deltas(counts: &[(i64, u64)]) -> Markup {
     let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1) as f64;
     let slot = (WIDTH - LEFT - RIGHT) / counts.len().max(1) as f64;
+    let every = counts.len().div_ceil(LABELLED_MAX).max(1);
     let bars = counts.iter().enumerate().map(|(at, (delta, count))| {
-        let height = (HEIGHT - TOP - BOTTOM) * *count as f64 / most;
-        (LEFT + slot * at as f64, HEIGHT - BOTTOM - height, height, *delta, *count)
+        let height = (HEIGHT - TOP - LABEL - BOTTOM) * *count as f64 / most;
+        (at, (LEFT + slot * at as f64, HEIGHT - BOTTOM - height), height, *delta, *count)
     });
     html! {
         figure.chart {
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label="How often each delta was given" {
                 title { "How often each delta was given" }
-                @for (x, y, height, delta, count) in bars {
+                @for (at, (x, y), height, delta, count) in bars {
                     rect class=(if delta < 0 { "bar down" } else { "bar up" }) x=(x + slot * 0.15) y=(y) width=(slot * 0.7) height=(height) {}
-                    @if count > 0 { text.label x=(x + slot / 2.0) y=(y - 3.0) text-anchor="middle" { (count) } }
-                    text.label x=(x + slot / 2.0) y=(HEIGHT - 10.0) text-anchor="middle" { (delta) }
+                    @if count > 0 && every == 1 { text.label x=(x + slot / 2.0) y=(y - 5.0) text-anchor="middle" { (count) } }
+                    @if at % every == 0 { text.label x=(x + slot / 2.0) y=(HEIGHT - 10.0) text-anchor="middle" { (delta) } }
                 }
                 line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(HEIGHT - BOTTOM) y2=(HEIGHT - BOTTOM) {}
             }

@@ -200,16 +200,16 @@ fn changed(changes: &[String]) -> Markup {
 
 fn policy(view: &FederationView) -> Markup {
     let policy = &view.manifest.policy;
-    let hours = |millis: u64| format!("{} h", millis / 3_600_000);
-    let seconds = |millis: u64| format!("{} s", millis / 1_000);
-    let rows: [(&str, String); 10] = [
-        ("Largest change of one attestation", policy.max_delta.to_string()),
-        ("What one provider can change of one agent’s karma in a day", policy.daily_cap.to_string()),
-        ("Sponsors that a service needs, and suspensions that hold", policy.min_sponsors.to_string()),
-        ("Registrations a day and home", policy.daily_registrations.to_string()),
-        ("Attestations a day and home", policy.daily_attestations.to_string()),
-        ("Retractions a day and provider", policy.daily_retractions.to_string()),
-        ("Grants a day and service", policy.daily_grants.to_string()),
+    let hours = |millis: u64| html! { (number(millis / 3_600_000)) " h" };
+    let seconds = |millis: u64| html! { (number(millis / 1_000)) " s" };
+    let rows: [(&str, Markup); 10] = [
+        ("Largest change of one attestation", number(policy.max_delta)),
+        ("What one provider can change of one agent’s karma in a day", number(policy.daily_cap)),
+        ("Sponsors that a service needs, and suspensions that hold", number(policy.min_sponsors)),
+        ("Registrations a day and home", number(policy.daily_registrations)),
+        ("Attestations a day and home", number(policy.daily_attestations)),
+        ("Retractions a day and provider", number(policy.daily_retractions)),
+        ("Grants a day and service", number(policy.daily_grants)),
         ("Oldest event that a log takes in", hours(policy.max_age_ms)),
         ("Longest silence of a log", hours(policy.max_lag_ms)),
         ("Cosignatures are renewed every", seconds(policy.heartbeat_ms)),
