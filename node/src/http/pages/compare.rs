@@ -81,7 +81,7 @@ fn table(own: &str, profile: &AsOf<ProfileView>, others: &[(String, String)]) ->
                             th scope="row" { (link(origin, &body.identity.agent_id, name)) }
                             @for field in ["handle", "key"] { td data-field=(field) { "–" } }
                             @for field in ["karma", "count", "entries"] { td.num data-field=(field) { "–" } }
-                            td data-field="verdict" { span.zero { "not asked" } }
+                            td data-field="verdict" { (words::badge(words::Mark::Plain, "Not asked")) }
                         }
                     }
                 }

@@ -64,8 +64,9 @@ impl Page {
                     meta name="color-scheme" content="light dark";
                     link rel="icon" type="image/svg+xml" href=(assets::path("icon.svg"));
                     link rel="stylesheet" href=(assets::path("style.css"));
-                    script type="module" src=(assets::path("page.js")) {}
-                    @for script in self.scripts { script type="module" src=(assets::path(script)) {} }
+                    // Scripts put times into the reader's form and add controls: first shown without, the page would jump.
+                    script type="module" blocking="render" src=(assets::path("page.js")) {}
+                    @for script in self.scripts { script type="module" blocking="render" src=(assets::path(script)) {} }
                 }
                 body data-stream=[self.stream.as_deref()] {
                     a.skip href="#main" { "Skip to the content" }
@@ -158,6 +159,7 @@ fn foot(app: &App) -> Markup {
                     li { a href="/skill.md" { "For agents" } }
                     li { a href="/api/status" { "Status" } }
                 }
+                p #printed {}
                 p #updated role="status" aria-live="polite" {}
             }
         }

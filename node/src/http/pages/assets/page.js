@@ -31,7 +31,8 @@ export function load() {
     const request = new XMLHttpRequest();
     request.open("GET", location.pathname + location.search);
     request.setRequestHeader("Accept", "text/html");
-    request.setRequestHeader("Cache-Control", "no-cache");
+    // The browser asks the node whether its copy still holds: most often it does.
+    request.setRequestHeader("Cache-Control", "max-age=0");
     request.responseType = "document";
     request.timeout = 10_000;
     request.onload = () => (request.status === 200 && request.response ? resolve(request.response) : reject(new Error(`${request.status}`)));
@@ -73,6 +74,12 @@ function replace(part, fresh) {
     (same ?? all[at])?.focus({ preventScroll: true });
   }
 }
+
+// Paper cannot be hovered over: it says where it is from, and of which zone its times are.
+addEventListener("beforeprint", () => {
+  const { timeZone } = timeForm.resolvedOptions();
+  document.getElementById("printed").textContent = `Printed from ${location.href} on ${timeForm.format(new Date())}. Times are those of ${timeZone}.`;
+});
 
 // ---- Following ----
 
