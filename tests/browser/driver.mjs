@@ -98,6 +98,32 @@ export async function axe(page) {
   });
 }
 
+/**
+ * What it took to load this page: bytes as they came (from the cache, too), requests, elements, layout shift, and
+ * milliseconds until something was seen and while the page could not answer. What its scripts then ask for is left out.
+ */
+export async function weight(page) {
+  return page.evaluate(async () => {
+    const observe = (type, take) => new PerformanceObserver((list) => take(list.getEntries())).observe({ type, buffered: true });
+    const [shifts, tasks] = [[], []];
+    observe("layout-shift", (entries) => shifts.push(...entries));
+    observe("longtask", (entries) => tasks.push(...entries));
+    const paint = await new Promise((done) => {
+      observe("paint", (entries) => entries.filter(({ name }) => name === "first-contentful-paint").forEach(done));
+    });
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    const files = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+    const again = files.find(({ initiatorType }) => initiatorType === "xmlhttprequest")?.startTime ?? Infinity;
+    const loaded = (entries) => entries.filter(({ startTime, initiatorType }) => startTime < again && initiatorType !== "fetch");
+    const sum = (numbers) => numbers.reduce((all, one) => all + one, 0);
+    return {
+      bytes: sum(loaded(files).map(({ encodedBodySize }) => encodedBodySize)), requests: loaded(files).length,
+      elements: document.getElementsByTagName("*").length, shift: sum(loaded(shifts).map(({ value }) => value)),
+      paint: paint.startTime, blocked: sum(loaded(tasks).map(({ duration }) => duration - 50)),
+    };
+  });
+}
+
 /** What the Tab key reaches from the top of the page, in its order: `text`, and whether a style shows the focus. */
 export async function tabStops(page) {
   const stops = [];

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 
 import { FamaClient } from "../../node/clients/js/fama.js";
-import { STRANGER, axe, journey, screenshot, tabStops } from "./driver.mjs";
+import { STRANGER, axe, journey, screenshot, tabStops, weight } from "./driver.mjs";
 
 const pem = () => {
   const { privateKey, publicKey } = generateKeyPairSync("ed25519");
@@ -11,6 +11,10 @@ const pem = () => {
 };
 /** How soon after the home has accepted a revocation another node's page must show it, in milliseconds. */
 const SHOWN_MILLIS_MAX = Number(process.env.FAMA_SHOWN_MILLIS_MAX ?? 10_000);
+/** What a page may take to load. Of the times, what even a busy machine keeps. */
+const BUDGET = { bytes: 24_000, requests: 6, elements: 1_400, shift: 0, paint: 5_000, blocked: 2_000 };
+/** A sheet of A4 without its margins, in pixels of CSS. */
+const SHEET = { width: 688, height: 1016 };
 const HOSTILE = "<img src=x onerror=alert(1)> مرحبا </script><script>alert(2)</script>";
 
 await journey(async (browser, { nodes: [home, other] }) => {
@@ -71,6 +75,7 @@ await journey(async (browser, { nodes: [home, other] }) => {
   const { events: [{ event }] } = await (await fetch(`${other.query}/api/agent/${id}/events`)).json();
   const paths = ["/", `/search?q=fin`, `/agent/${id}`, `/event/${event}`, "/leaderboard", "/services", "/federation", "/live",
     `/compare/${id}`, "/agent/nobody", `/search?q=${encodeURIComponent(HOSTILE)}`];
+  await page.waitForFunction(() => !document.querySelector("[data-pending]"));
   const kinds = { light: {}, "dark-phone": { dark: true, phone: true }, plain: { script: false } };
   for (const [kind, options] of Object.entries(kinds)) {
     const reader = await browser.page(options);
@@ -80,10 +85,29 @@ await journey(async (browser, { nodes: [home, other] }) => {
       await screenshot(reader, name);
       assert.ok((await reader.locator("h1").innerText()).length > 0, at);
       if (options.script === false) continue;
+      const taken = Object.entries(await weight(reader));
+      assert.deepEqual(taken.filter(([what, much]) => much > BUDGET[what]), [], `${kind} ${at}`);
       assert.deepEqual(await axe(reader), [], `${kind} ${at}`);
       const wide = await reader.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.ok(wide <= 0, `${kind} ${at} scrolls ${wide} pixels sideways`);
     }
+  }
+
+  // On paper: whole, with nothing to press, and it says where it is from.
+  const paper = await browser.page();
+  await paper.setViewportSize(SHEET);
+  await paper.emulateMedia({ media: "print" });
+  for (const at of paths) {
+    await paper.goto(other.query + at, { waitUntil: "load" });
+    await screenshot(paper, `paper${at.split("?")[0].replaceAll("/", "-").slice(0, 24)}`);
+    const [cut, pressed] = await paper.evaluate(() => {
+      dispatchEvent(new Event("beforeprint"));
+      const all = [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility() && !one.closest(".hidden, .skip"));
+      const isCut = (one) => one.getBoundingClientRect().right > innerWidth;
+      return [all.filter(isCut), all.filter((one) => one.matches("nav, button, input, summary"))].map((found) => found.map((one) => one.outerHTML));
+    });
+    assert.deepEqual([cut, pressed], [[], []], at);
+    assert.ok((await paper.locator("footer").innerText()).includes(`Printed from ${paper.url()} on `), at);
   }
 
   // Plain http from a stranger: the browser cannot check, and the page says so.
