@@ -50,9 +50,12 @@ export class Browser {
     return browser;
   }
 
-  /** A page in a context of its own; `script: false` turns scripts off. */
+  /**
+   * A page in a context of its own; `script: false` turns scripts off. The phone is the smallest that pages must fit, or a
+   * usual screen on which they are four times as large.
+   */
   async page({ script = true, dark = false, phone = false } = {}) {
-    const viewport = phone ? { width: 390, height: 844 } : { width: 1280, height: 900 };
+    const viewport = phone ? { width: 320, height: 568 } : { width: 1280, height: 900 };
     const mobile = phone ? { isMobile: true, hasTouch: true, deviceScaleFactor: 2 } : {};
     const colorScheme = dark ? "dark" : "light";
     const context = await this.#browser.newContext({ viewport, colorScheme, javaScriptEnabled: script, ...mobile });

@@ -27,7 +27,7 @@ await journey(async (browser) => {
   assert.equal((await said({})).said, "script");
   assert.equal((await said({ script: false })).said, "no script");
   const { other } = await said({ dark: true, phone: true });
-  assert.equal(await other.evaluate(() => matchMedia("(prefers-color-scheme: dark)").matches && screen.width), 390);
+  assert.equal(await other.evaluate(() => matchMedia("(prefers-color-scheme: dark)").matches && screen.width), 320);
 
   await page.goto(`http://${STRANGER}:${port}/`);
   assert.equal(await page.evaluate(() => isSecureContext), false);

@@ -163,7 +163,7 @@ fn head(profile: &AsOf<ProfileView>) -> Markup {
     html! {
         div #head data-live {
             p.eyebrow { "Agent of " (given(&profile.ledger.home)) }
-            h1.handle { (given(&body.identity.handle)) }
+            h1.handle { (words::handle(&body.identity.handle)) }
             p.badges {
                 @if body.key_status.is_revoked { (badge(Mark::Bad, "Key revoked")) } @else { (badge(Mark::Good, "Key good")) }
                 @if body.key_status.is_suspended { (badge(Mark::Bad, "Suspended")) }

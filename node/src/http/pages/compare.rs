@@ -34,7 +34,7 @@ fn make(moment: &Moment<'_>, x: &str) -> Result<Page, ApiError> {
     let identity = &profile.body.identity;
     let main = html! {
         p.eyebrow { "One agent, several nodes" }
-        h1.handle { a href={ "/agent/" (piece(&identity.agent_id)) } { (given(&identity.handle)) } }
+        h1.handle { a href={ "/agent/" (piece(&identity.agent_id)) } { (words::handle(&identity.handle)) } }
         p.lead { "Your browser asks the node of every operator that names an address. Nodes that have the same entries must say the same." }
         @if others.is_empty() {
             p.empty { "No other operator names the address of its node in the manifest, so there is nothing to compare with. Each can, as " code { "--query" } " of the next version." }
@@ -65,23 +65,23 @@ fn table(own: &str, profile: &AsOf<ProfileView>, others: &[(String, String)]) ->
         div.scroll tabindex="0" role="group" aria-label="Nodes" {
             table #nodes data-id=(body.identity.agent_id) data-pem=(body.public_key) data-state=(profile.ledger.state_id) {
                 caption.hidden { "What each node says about the agent" }
-                thead { tr { th scope="col" { "Node of" } th scope="col" { "Handle" } th scope="col" { "Key" } th.num scope="col" { "Karma" } th.num scope="col" { "Attestations" } th.num scope="col" { "Entries" } th scope="col" { "Verdict" } } }
+                thead { tr { th scope="col" { "Node of" } th scope="col" { "Verdict" } th scope="col" { "Handle" } th scope="col" { "Key" } th.num scope="col" { "Karma" } th.num scope="col" { "Attestations" } th.num scope="col" { "Entries" } } }
                 tbody {
                     tr data-own {
                         th scope="row" { (given(own)) }
+                        td data-field="verdict" { (words::badge(words::Mark::Plain, "This node")) }
                         td data-field="handle" { (given(&body.identity.handle)) }
                         td data-field="key" { "Key " (status.key_version) ", " (revoked) }
                         td.num data-field="karma" { (number(body.reputation.global_score)) }
                         td.num data-field="count" { (number(body.reputation.attestation_count)) }
                         td.num data-field="entries" { (number(entries)) }
-                        td data-field="verdict" { (words::badge(words::Mark::Plain, "This node")) }
                     }
                     @for (name, origin) in others {
                         tr data-origin=(origin) {
                             th scope="row" { (link(origin, &body.identity.agent_id, name)) }
+                            td data-field="verdict" { (words::badge(words::Mark::Plain, "Not asked")) }
                             @for field in ["handle", "key"] { td data-field=(field) { "–" } }
                             @for field in ["karma", "count", "entries"] { td.num data-field=(field) { "–" } }
-                            td data-field="verdict" { (words::badge(words::Mark::Plain, "Not asked")) }
                         }
                     }
                 }

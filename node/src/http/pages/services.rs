@@ -52,7 +52,7 @@ fn table(services: &[ServiceView], app: &App, links: bool) -> Markup {
         div.scroll tabindex="0" role="group" aria-label="Services" {
             table {
                 caption.hidden { "Services, their domains and their sponsors" }
-                thead { tr { th scope="col" { "Service" } th scope="col" { "Domain" } th scope="col" { "Provider" } th scope="col" { "Sponsors, and when each last proved the domain" } th scope="col" { "State" } } }
+                thead { tr { th scope="col" { "Service" } th scope="col" { "Domain" } th scope="col" { "Provider" } th.wide scope="col" { "Sponsors, and when each last proved the domain" } th scope="col" { "State" } } }
                 tbody {
                     @for one in services {
                         tr {
@@ -102,7 +102,7 @@ fn make_one(pages: &Pages, moment: &Moment<'_>, found: &ProviderView) -> Result<
     }
     let main = html! {
         p.eyebrow { "Provider" }
-        h1.handle { (given(&found.handle)) }
+        h1.handle { (words::handle(&found.handle)) }
         section #made data-live aria-label="In short" {
             dl.tiles {
                 (tile("Signed", &number(found.made), &html! { "attestations and retractions" }))

@@ -57,7 +57,7 @@ pub(super) fn piece(text: &str) -> String {
 }
 
 /// A handle, which breaks before its home if it must.
-fn handle(text: &str) -> Markup {
+pub(super) fn handle(text: &str) -> Markup {
     let (name, home) = text.split_once('@').unwrap_or((text, ""));
     html! { bdi dir="auto" { (name) @if !home.is_empty() { "@" wbr; (home) } } }
 }

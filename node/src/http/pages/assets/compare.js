@@ -86,7 +86,7 @@ async function compare() {
   const parts = [`${answered} of ${marks.length} other nodes answered.`];
   if (count("bad")) parts.push("At the same entries, nodes say different things: one of them lies or is broken. Check the agent's proof.");
   else if (count("careful")) parts.push("Some differ, but hold other entries: one of them may be behind. Compare again in a moment.");
-  else if (answered) parts.push("All of them agree with this one.");
+  else if (answered) parts.push(answered === marks.length ? "All of them agree with this one." : "Those that answered agree with this one.");
   verdict.textContent = parts.join(" ");
 }
 
