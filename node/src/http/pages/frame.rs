@@ -1,6 +1,7 @@
 //! What all pages share: head, navigation, search, foot, and the headers that bind the browser.
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use fama_ledger::text::forbidden;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{assets, words};
@@ -49,7 +50,10 @@ impl Page {
             (PERMISSIONS, fixed("camera=(), geolocation=(), microphone=()")),
             (OPENER, fixed("same-origin")),
         ];
-        (headers, self.markup(app).into_string()).into_response()
+        let mut text = self.markup(app).into_string();
+        // The ledger has nothing that turns text around, but an address may, and a page shows some of it.
+        text.retain(|c| c == '\n' || !forbidden(c));
+        (headers, text).into_response()
     }
 
     fn markup(&self, app: &App) -> Markup {

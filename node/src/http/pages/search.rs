@@ -5,7 +5,6 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fama_ledger::id::EventId;
-use fama_ledger::text::forbidden;
 use maud::{Markup, html};
 
 use super::frame::{self, Page};
@@ -79,9 +78,6 @@ fn help() -> Markup {
 }
 
 fn results(q: &str, found: &SearchView) -> Page {
-    // Nothing that is found has what turns text around; shown, it would turn the page's title around, too.
-    let q: String = q.chars().filter(|c| !forbidden(*c)).collect();
-    let q = q.as_str();
     let main = html! {
         h1 { "Results for “" (words::given(q)) "”" }
         (frame::search_form(q, "q"))
