@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test wheel bench grow pictures fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit
+.PHONY: help run test wheel bench grow pictures fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit counts
 .NOTPARALLEL:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "            PART=renewals: an idle federation's cost, and the age of proofs, in four minutes"
 	@echo "            PART=signatures: batches of signatures, next to libsecp256k1 one by one"
 	@echo "            PART=tokens: how many tokens a node issues, next to bare signatures"
+	@echo "make counts how many instructions each part takes, next to the committed figure, with Valgrind"
 	@echo "make grow   a node's data folder of N=1000000 made-up events, then what a node with it costs;"
 	@echo "            DATA=FOLDER continues there, IDENTITIES=N/10, PROVIDERS=5000, SEED=1"
 	@echo "make pictures the pictures of the papers, from a demonstration and from the runs of make grow"
@@ -58,7 +59,7 @@ pictures: build
 	@node tests/browser/pictures.mjs "$${CARGO_TARGET_DIR:-target}/release/fama" docs/pictures
 	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- plot docs/pictures/growth.svg
 
-test: needs-test fmt lint docs wheel unit
+test: needs-test fmt lint docs wheel unit counts
 
 # The Python module, where the tests find it.
 wheel:
@@ -91,6 +92,17 @@ unit:
 		$(CARGO) nextest run --cargo-profile release --locked --workspace --no-fail-fast; \
 	else \
 		$(CARGO) test $(BUILD) --workspace --no-fail-fast; \
+	fi
+
+# Instructions of what a node runs for every event, held to the figures in benches/src/instructions.rs.
+counts:
+	@bin="$(abspath $(or $(CARGO_TARGET_DIR),target))/foreign/bin"; \
+	if command -v valgrind >/dev/null && [ -x "$$bin/gungraun-runner" ]; then \
+		PATH="$$bin:$$PATH" $(CARGO) bench --locked --workspace --bench instructions; \
+	elif [ -n "$$FAMA_FOREIGN" ]; then \
+		echo "counts: no valgrind, or no gungraun-runner in $$bin" >&2; exit 1; \
+	else \
+		echo "skipped: instruction counts, since valgrind or gungraun-runner is not here"; \
 	fi
 
 # The short form is part of `make test`. A failure names the decoder, the seed and the input.

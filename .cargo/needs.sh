@@ -56,6 +56,7 @@ missing() {
     fi
     [ "$what" = test ] || return 0
     [ -z "$foreign" ] || has runc || printf ' runc'
+    [ -z "$foreign" ] || has valgrind || printf ' valgrind'
     [ -z "$foreign" ] || has npm || printf ' nodejs npm'
     # It starts nothing, but needs some thirty libraries: installed, not unpacked.
     [ -z "$foreign" ] || has chromium || printf ' chromium'
@@ -107,6 +108,13 @@ foreign() {
         # shellcheck disable=SC2086
         ( cd "$place" && { apt-get download -qq $packages || { apt-get update -qq; apt-get download -qq $packages; }; } \
             && for file in *.deb; do dpkg-deb -x "$file" . && rm "$file" || exit 1; done ) >&2
+    fi
+    # It must have the version of the crate in benches.
+    runner="$(sed -n '/^name = "gungraun-runner"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
+    if [ "$(cat "$place/gungraun-runner" 2>/dev/null)" != "$runner" ]; then
+        say "installing into $place: gungraun-runner $runner"
+        env -u CARGO_TARGET_DIR "$CARGO" install --quiet --locked --force --version "=$runner" --root "$place" gungraun-runner >&2
+        echo "$runner" > "$place/gungraun-runner"
     fi
     .cargo/package.sh base >/dev/null
     npm_packages

@@ -5,6 +5,7 @@ mod grow;
 mod renewals;
 mod signatures;
 mod tokens;
+mod world;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,25 +14,19 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use std::sync::Arc;
-
 use fama_ledger::batch::{Batch, LogMaps, replay};
 use fama_ledger::codec;
-use fama_ledger::entry::{SignedEvent, VerifiedEntry, VerifiedEvent};
-use fama_ledger::event::Action;
-use fama_ledger::id::IdentityId;
+use fama_ledger::entry::{SignedEvent, VerifiedEntry};
 use fama_ledger::join::LogState;
 use fama_ledger::key::{Curve, PublicKey, Signature};
 use fama_ledger::limits::ENTRY_BYTES_MAX;
 use fama_ledger::log::{MemoryTiles, Prover, Tree, leaf_hash, prove_inclusion, verify_inclusion};
-use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::map::{StateMap, Whole};
 use fama_ledger::rows::MemoryRows;
-use fama_ledger::secret::SecretKey;
 use fama_node::store::{Commit, Store};
-use fama_tests::{DOMAINS, MemoryReplica, START, domain, event, federation, log, signed};
 use k256::ecdsa::signature::Verifier;
 use sha2::{Digest, Sha256};
+use world::{World, check};
 
 /// Attestations in one batch.
 const BATCH: u32 = 1_000;
@@ -56,67 +51,17 @@ fn main() -> ExitCode {
 
 fn parts() {
     println!("{:38} {:>11} {:>11} {:>7}", "time per item", "ours", "limit", "ratio");
-    let world = World::new(Curve::Secp256k1);
+    let world = World::new(Curve::Secp256k1, BATCH);
     text(&world);
     encoding(&world);
     verify("verify secp256k1 | bare ECDSA", &world);
-    verify("verify Ed25519 | bare Ed25519", &World::new(Curve::Ed25519));
+    verify("verify Ed25519 | bare Ed25519", &World::new(Curve::Ed25519, BATCH));
     fold(&world);
     state_map(&world);
     tree();
     receipts();
     whole_replay(&world);
     commit(&world);
-}
-
-/// A provider, many subjects, and a batch of attestations to log after their registrations.
-struct World {
-    manifest: Arc<Manifest>,
-    log: LogId,
-    rows: MemoryRows,
-    maps: LogMaps,
-    size: u64,
-    signed: Vec<SignedEvent>,
-    batch: Vec<VerifiedEntry>,
-    /// The state before each batch.
-    before: Vec<Vec<VerifiedEntry>>,
-}
-
-impl World {
-    fn new(curve: Curve) -> Self {
-        let manifest = Arc::new(federation(1, |policy| {
-            (policy.daily_registrations, policy.daily_attestations) = (BATCH * 2, BATCH * 2);
-        }));
-        let log = log(0);
-        let mut replica = MemoryReplica::adopted(&manifest);
-        let key = |seed: u32| SecretKey::from_seed(curve, blake3::hash(&seed.to_le_bytes()).as_bytes()).unwrap();
-        let registration = |seed: u32| {
-            let (home, name) = (domain(DOMAINS[0]), format!("person-{seed}").parse().unwrap());
-            let action = Action::Register { home, name, key: key(seed).public(), next: None, note: None };
-            check(&manifest, signed(event(manifest.federation(), action, START, seed.into()), &key(seed)))
-        };
-        let people: Vec<VerifiedEvent> = (0..=BATCH).map(registration).collect();
-        let ids: Vec<IdentityId> = people.iter().map(VerifiedEvent::id).collect();
-        assert!(replica.admit(&log, START, people).iter().all(Result::is_ok));
-        let attestation = |subject: u32| {
-            let (home, issuer) = (domain(DOMAINS[0]), ids[0]);
-            let subject = ids[subject as usize];
-            let action = Action::Attest { home, issuer, subject, delta: 3, context: None, note: None };
-            signed(event(manifest.federation(), action, START, subject.0[0].into()), &key(0))
-        };
-        let signed: Vec<SignedEvent> = (1..=BATCH).map(attestation).collect();
-        let entries = signed.iter().map(|signed| VerifiedEntry::of(START, check(&manifest, signed.clone())));
-        let batch = replica.complete(&log, entries.collect());
-        let mirror = &replica.logs[&log];
-        let before = mirror.entries.split_inclusive(VerifiedEntry::is_state).map(<[_]>::to_vec).collect();
-        let (maps, size) = (mirror.maps.clone(), mirror.tree.size());
-        let rows = replica.rows.clone();
-        Self { log, rows, maps, size, signed, batch, before, manifest }
-    }
-}
-
-fn check(manifest: &Manifest, signed: SignedEvent) -> VerifiedEvent {
-    signed.verify(&manifest.federation()).unwrap()
 }
 
 /// Prints the shortest time of each side, for one of `count` items.

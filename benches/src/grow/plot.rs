@@ -56,7 +56,8 @@ const PANELS: [Panel; 6] = [
 /// Colours that stay apart for people who see few, on white and on grey.
 const COLOURS: [&str; 3] = ["#0b6bcb", "#b4530a", "#3b7d3b"];
 
-/// Writes an SVG of the lines of `results` to `to`: of each number of events the last.
+/// Writes an SVG of the lines of `results` to `to`: of each number of events the last figures. A run that found all events
+/// in its folder has none of loading.
 pub(crate) fn draw(results: &Path, to: &Path) {
     let Ok(text) = fs::read_to_string(results) else {
         println!("no plot: `make grow` writes {}, and nothing is there", results.display());
@@ -65,7 +66,13 @@ pub(crate) fn draw(results: &Path, to: &Path) {
     let mut all: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     all.reverse();
     all.sort_by_key(|one| one["events"].as_u64());
-    all.dedup_by_key(|one| one["events"].as_u64());
+    all.dedup_by(|older, newer| {
+        let same = older["events"] == newer["events"];
+        if same && newer["load"].is_null() {
+            newer["load"] = older["load"].take();
+        }
+        same
+    });
     let (width, height) = (FIELD.0 + MARGIN.0 + 24.0, FIELD.1 + 2.0 * MARGIN.1 + 14.0);
     let rows = PANELS.len().div_ceil(COLUMNS);
     let mut svg = String::new();
