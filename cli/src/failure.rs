@@ -250,7 +250,12 @@ fn reader_hint(error: &ReadError) -> Option<&'static str> {
         ReadError::Conflict(_) => {
             "nothing was overwritten; `fama audit` with both as sources shows which log has two histories"
         }
-        ReadError::Behind { .. } => "the source is behind or was restored from an old copy: use another one",
+        ReadError::FileOfOtherHistory { .. } => {
+            "nothing was overwritten; move the folder of that log's files away to export the source's history"
+        }
+        ReadError::Behind { .. } | ReadError::FilesAhead { .. } => {
+            "the source is behind or was restored from an old copy: use another one"
+        }
         ReadError::PublishedDamaged { .. } => "remove the published files of this log: all of them are copied again",
         ReadError::Uncertified { .. } => "that source is broken or lies: use another one",
         ReadError::WrongTree { .. } => "that source is broken or lies: nothing of this was published; use another one",

@@ -192,6 +192,26 @@ pub enum ReadError {
         /// Entries that the source has.
         offered: u64,
     },
+    /// An earlier export wrote more of a log than the audit found now.
+    #[error("{} has at least {files} entries of {log}, the source {audited}", .folder.display())]
+    FilesAhead {
+        /// The folder of the log's files.
+        folder: PathBuf,
+        /// Entries in the files up to the one that does not fit.
+        files: u64,
+        /// Operator and generation of the log.
+        log: String,
+        /// Entries that the source has.
+        audited: u64,
+    },
+    /// An earlier export wrote entries that are not those of the log which the audit found now.
+    #[error("{} holds another history of {log} than the source", .file.display())]
+    FileOfOtherHistory {
+        /// The first file that differs.
+        file: PathBuf,
+        /// Operator and generation of the log.
+        log: String,
+    },
     /// Published tiles do not give the root of the published checkpoint.
     #[error("{target}: the tiles of {log} are not those of its checkpoint")]
     PublishedDamaged {
@@ -254,8 +274,8 @@ impl ReadError {
             Self::OtherNode { .. } => "other_node",
             Self::NotEmpty(_) => "not_empty",
             Self::OtherFederation { .. } => "other_federation",
-            Self::Conflict(_) => "conflict",
-            Self::Behind { .. } => "behind",
+            Self::Conflict(_) | Self::FileOfOtherHistory { .. } => "conflict",
+            Self::Behind { .. } | Self::FilesAhead { .. } => "behind",
             Self::PublishedDamaged { .. } => "published_damaged",
             Self::Uncertified { .. } => "uncertified",
             Self::WrongTree { .. } => "wrong_tree",

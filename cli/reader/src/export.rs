@@ -12,10 +12,12 @@ mod cell;
 mod entries;
 mod identities;
 mod parquet;
+mod ranges;
 mod table;
 mod text;
 
 pub use entries::EntryTable;
+pub use ranges::{ENTRIES_FOLDER, LogRanges, RANGE_ENTRIES, ranges};
 pub use table::TableFormat;
 
 use cell::Column;

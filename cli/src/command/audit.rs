@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let sources = open(&args.sources)?;
     let folder = AuditFolder::new(args.keep.as_deref(), args.since.as_deref())?;
     if let Some(seconds) = args.watch {
-        let genesis = GenesisOrigin::of(trusted.as_ref(), args);
+        let genesis = GenesisOrigin::of(trusted.as_ref(), args.since.is_some());
         let watch = watch::Watch::new(&sources, trusted, &folder, genesis);
         return watch.run(Duration::from_secs(seconds.into()), terminal);
     }
@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     bar.finish_and_clear();
     let (report, _) = audited?;
     let mut shown = shown(&report);
-    let genesis = GenesisOrigin::of(trusted.as_ref(), args);
+    let genesis = GenesisOrigin::of(trusted.as_ref(), args.since.is_some());
     shown["genesis"] = genesis.as_str().into();
     let people = people(&report, genesis);
     if report.findings.is_empty() {
@@ -107,11 +107,11 @@ pub(super) enum GenesisOrigin {
 }
 
 impl GenesisOrigin {
-    const fn of(trusted: Option<&Arc<Manifest>>, args: &Args) -> Self {
-        match (trusted, &args.since) {
+    pub(super) const fn of(trusted: Option<&Arc<Manifest>>, continues: bool) -> Self {
+        match (trusted, continues) {
             (Some(_), _) => Self::Trusted,
-            (None, Some(_)) => Self::Earlier,
-            (None, None) => Self::Shown,
+            (None, true) => Self::Earlier,
+            (None, false) => Self::Shown,
         }
     }
 

@@ -14,6 +14,8 @@ pub(super) enum ColumnKind {
     Time,
     /// A UTC day; `YYYY-MM-DD` in the text formats.
     Day,
+    /// Bytes; lower-case hex in the text formats.
+    Binary,
 }
 
 /// A named, typed column. Any of its values may be null.
@@ -40,6 +42,8 @@ pub(super) enum Cell {
     Time(Millis),
     /// [`ColumnKind::Day`].
     Day(Day),
+    /// [`ColumnKind::Binary`].
+    Binary(Vec<u8>),
 }
 
 impl Cell {

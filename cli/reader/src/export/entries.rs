@@ -1,18 +1,20 @@
 //! The table of every entry, log by log in order.
 use std::path::Path;
 
-use fama_ledger::entry::{VerifiedBody, VerifiedEntry, VerifiedEvent};
+use fama_ledger::entry::{Body, Entry, SignedEvent, VerifiedBody, VerifiedEntry};
 use fama_ledger::event::{Action, Scope};
 use fama_ledger::fold::{Effect, Outcome};
-use fama_ledger::id::IdentityId;
+use fama_ledger::id::{EventId, IdentityId, ManifestHash, StateRoot};
 use fama_ledger::manifest::LogId;
+use fama_ledger::time::Millis;
 
 use super::cell::{Cell, Column, columns};
 use super::table::{TableFile, TableFormat};
 use super::{Unfinished, begin};
 use crate::error::ReadError;
 
-const COLUMNS: &[Column] = columns! {
+/// Columns of the table of entries; the first is the log, the second the index.
+pub(super) const COLUMNS: &[Column] = columns! {
     "log": Text, "index": Int, "time": Time, "kind": Text, "outcome": Text,
     "event": Text, "created": Time, "signer": Text, "home": Text, "identity": Text, "name": Text,
     "version": Int, "key": Text, "next": Text, "reason": Text,
@@ -62,6 +64,17 @@ impl EntryTable {
 struct Cells(Vec<Cell>);
 
 impl Cells {
+    fn begun(log: &LogId, index: u64, time: Millis, outcome: RowOutcome) -> Self {
+        let mut cells = Self(vec![Cell::Null; COLUMNS.len()]);
+        cells.text("log", log);
+        cells.set("index", Cell::number(index));
+        cells.set("time", Cell::Time(time));
+        cells.set("outcome", Cell::some(outcome.code));
+        cells.set("number", outcome.number.map_or(Cell::Null, Cell::number));
+        cells.set("effective", outcome.effective.map_or(Cell::Null, |effective| Cell::Int(effective.into())));
+        cells
+    }
+
     fn set(&mut self, name: &str, cell: Cell) {
         if let Some(at) = COLUMNS.iter().position(|column| column.name == name) {
             self.0[at] = cell;
@@ -73,46 +86,72 @@ impl Cells {
     }
 }
 
-fn row(log: &LogId, index: u64, entry: &VerifiedEntry, outcome: Option<&Outcome>) -> Vec<Cell> {
-    let mut cells = Cells(vec![Cell::Null; COLUMNS.len()]);
-    cells.text("log", log);
-    cells.set("index", Cell::number(index));
-    cells.set("time", Cell::Time(entry.time));
-    match &entry.body {
-        VerifiedBody::Adopt { version, manifest } => {
-            cells.text("kind", "adopt");
-            cells.set("version", Cell::number((*version).into()));
-            cells.text("manifest", manifest);
+/// What happened to an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RowOutcome {
+    /// `applied` or why not; `None` of an entry that is no event.
+    pub(super) code: Option<&'static str>,
+    /// Of an attestation or retraction that applied: its number among its provider's.
+    pub(super) number: Option<u64>,
+    /// Of an attestation that applied: what the day's cap left of its delta.
+    pub(super) effective: Option<i32>,
+}
+
+impl RowOutcome {
+    /// Code of what applied.
+    pub(super) const APPLIED: &'static str = "applied";
+
+    fn of(outcome: Option<&Outcome>) -> Self {
+        let applied = Self { code: Some(Self::APPLIED), ..Self::default() };
+        match outcome {
+            None => Self::default(),
+            Some(Err(void)) => Self { code: Some(void.code()), ..Self::default() },
+            Some(Ok(Effect::Attested { number, effective, .. })) => {
+                Self { number: Some(*number), effective: Some(*effective), ..applied }
+            }
+            Some(Ok(Effect::Retracted { retraction, .. })) => Self { number: Some(*retraction), ..applied },
+            Some(Ok(_)) => applied,
         }
-        VerifiedBody::State { root } => {
-            cells.text("kind", "state");
-            cells.text("state_root", root);
-        }
-        VerifiedBody::Event(event) => event_cells(&mut cells, event),
     }
-    match outcome {
-        Some(Ok(effect)) => applied(&mut cells, effect),
-        Some(Err(void)) => cells.text("outcome", void.code()),
-        None => {}
+}
+
+fn row(log: &LogId, index: u64, entry: &VerifiedEntry, outcome: Option<&Outcome>) -> Vec<Cell> {
+    let mut cells = Cells::begun(log, index, entry.time, RowOutcome::of(outcome));
+    match &entry.body {
+        VerifiedBody::Adopt { version, manifest } => adopt_cells(&mut cells, *version, manifest),
+        VerifiedBody::State { root } => state_cells(&mut cells, root),
+        VerifiedBody::Event(event) => event_cells(&mut cells, &event.id(), event.signed()),
     }
     cells.0
 }
 
-fn applied(cells: &mut Cells, effect: &Effect) {
-    cells.text("outcome", "applied");
-    match effect {
-        Effect::Attested { number, effective, .. } => {
-            cells.set("number", Cell::number(*number));
-            cells.set("effective", Cell::Int((*effective).into()));
-        }
-        Effect::Retracted { retraction, .. } => cells.set("number", Cell::number(*retraction)),
-        Effect::Registered { .. }
-        | Effect::KeyChanged { .. }
-        | Effect::Claimed { .. }
-        | Effect::Sponsored { .. }
-        | Effect::Granted { .. }
-        | Effect::Suspended { .. } => {}
+/// The row of an entry from the auditor's own store, whose signatures were verified before it was stored.
+pub(super) fn stored_row(
+    log: &LogId,
+    index: u64,
+    entry: &Entry,
+    id: Option<&EventId>,
+    outcome: RowOutcome,
+) -> Vec<Cell> {
+    let mut cells = Cells::begun(log, index, entry.time, outcome);
+    match (&entry.body, id) {
+        (Body::Adopt { version, manifest }, _) => adopt_cells(&mut cells, *version, manifest),
+        (Body::State { root }, _) => state_cells(&mut cells, root),
+        (Body::Event(signed), Some(id)) => event_cells(&mut cells, id, signed),
+        (Body::Event(_), None) => {}
     }
+    cells.0
+}
+
+fn adopt_cells(cells: &mut Cells, version: u32, manifest: &ManifestHash) {
+    cells.text("kind", "adopt");
+    cells.set("version", Cell::number(version.into()));
+    cells.text("manifest", manifest);
+}
+
+fn state_cells(cells: &mut Cells, root: &StateRoot) {
+    cells.text("kind", "state");
+    cells.text("state_root", root);
 }
 
 fn granted(cells: &mut Cells, (issuer, subject): (&IdentityId, &IdentityId), scope: &Scope) {
@@ -121,11 +160,11 @@ fn granted(cells: &mut Cells, (issuer, subject): (&IdentityId, &IdentityId), sco
     cells.text("scope", scope);
 }
 
-fn event_cells(cells: &mut Cells, event: &VerifiedEvent) {
-    let (signed, action) = (event.signed(), &event.event().action);
+fn event_cells(cells: &mut Cells, id: &EventId, signed: &SignedEvent) {
+    let action = &signed.event.action;
     cells.text("kind", action.kind());
-    cells.text("event", event.id());
-    cells.set("created", Cell::Time(event.event().created));
+    cells.text("event", id);
+    cells.set("created", Cell::Time(signed.event.created));
     cells.text("signer", signed.signer);
     cells.set("note", Cell::some(action.note()));
     match action {
@@ -142,7 +181,7 @@ fn event_cells(cells: &mut Cells, event: &VerifiedEvent) {
     }
     match action {
         Action::Register { name, key, next, .. } => {
-            cells.text("identity", event.id());
+            cells.text("identity", id);
             cells.text("name", name);
             cells.text("key", key);
             cells.set("version", Cell::Int(1));

@@ -6,7 +6,9 @@ use fama_ledger::time::Millis;
 use parquet::basic::Compression;
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
@@ -37,6 +39,7 @@ fn schema(columns: &[Column]) -> String {
             ColumnKind::Bool => format!("optional boolean {name};"),
             ColumnKind::Time => format!("optional int64 {name} (TIMESTAMP(MILLIS,true));"),
             ColumnKind::Day => format!("optional int32 {name} (DATE);"),
+            ColumnKind::Binary => format!("optional binary {name};"),
         }
     };
     format!("message fama {{ {} }}", columns.iter().map(field).collect::<Vec<_>>().join(" "))
@@ -77,12 +80,26 @@ impl Parquet {
         group.close().map(|_| ()).map_err(failed)
     }
 
+    /// Writes a note about the whole file next to its schema, where [`rows_and_note`] finds it.
+    pub(super) fn note(&mut self, name: &str, value: &str) {
+        self.out.append_key_value_metadata(KeyValue::new(name.to_owned(), value.to_owned()));
+    }
+
     pub(super) fn finish(mut self) -> Result<(), ReadError> {
         if !self.rows.is_empty() {
             self.group()?;
         }
         self.out.close().map(|_| ()).map_err(failed)
     }
+}
+
+/// The number of rows of a finished file, and the value of its note `name` if it has one.
+pub(super) fn rows_and_note(file: File, name: &str) -> Result<(u64, Option<String>), ReadError> {
+    let reader = SerializedFileReader::new(file).map_err(failed)?;
+    let about = reader.metadata().file_metadata();
+    let notes = about.key_value_metadata().into_iter().flatten();
+    let note = notes.filter(|note| note.key == name).find_map(|note| note.value.clone());
+    Ok((u64::try_from(about.num_rows()).unwrap_or(0), note))
 }
 
 fn write_column(
@@ -94,9 +111,10 @@ fn write_column(
     let Some(mut column) = group.next_column()? else { return Ok(()) };
     let millis = |time: &Millis| i64::try_from(time.0).unwrap_or(i64::MAX);
     match kind {
-        ColumnKind::Text => {
+        ColumnKind::Text | ColumnKind::Binary => {
             let (values, levels) = present(rows, at, |cell| match cell {
                 Cell::Text(text) => Some(ByteArray::from(text.as_str())),
+                Cell::Binary(bytes) => Some(ByteArray::from(bytes.clone())),
                 _ => None,
             });
             column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None)?;
@@ -130,12 +148,12 @@ fn write_column(
 #[cfg(test)]
 mod tests {
     use fama_ledger::time::Day;
-    use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
     use crate::export::cell::columns;
 
-    const COLUMNS: &[Column] = columns! { "text": Text, "int": Int, "bool": Bool, "time": Time, "day": Day };
+    const COLUMNS: &[Column] =
+        columns! { "text": Text, "int": Int, "bool": Bool, "time": Time, "day": Day, "bytes": Binary };
 
     #[test]
     fn rows_read_back() {
@@ -152,17 +170,21 @@ mod tests {
                 Cell::Bool(i % 2 == 0),
                 Cell::Time(time),
                 Cell::Day(day),
+                Cell::Binary(vec![7; 3]),
             ];
-            table.row(if i % 5 == 0 { vec![Cell::Null; 5] } else { row }).unwrap();
+            table.row(if i % 5 == 0 { vec![Cell::Null; 6] } else { row }).unwrap();
         }
+        table.note("of", "a test");
         table.finish().unwrap();
+        let (rows, note) = rows_and_note(File::open(&path).unwrap(), "of").unwrap();
+        assert_eq!((rows, note.as_deref()), (GROUP_ROWS as u64 + 3, Some("a test")));
         let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
         let rows: Vec<String> = reader.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();
         assert_eq!((rows.len(), reader.num_row_groups()), (GROUP_ROWS + 3, 2));
-        assert_eq!(rows[5], "{text: null, int: null, bool: null, time: null, day: null}");
+        assert_eq!(rows[5], "{text: null, int: null, bool: null, time: null, day: null, bytes: null}");
         assert_eq!(
             rows[7],
-            "{text: \"7é\", int: -7, bool: false, time: 2026-11-22 05:00:00.123 +00:00, day: 2026-11-22}"
+            "{text: \"7é\", int: -7, bool: false, time: 2026-11-22 05:00:00.123 +00:00, day: 2026-11-22, bytes: [7, 7, 7]}"
         );
     }
 }

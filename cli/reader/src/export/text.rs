@@ -2,6 +2,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
+use fama_ledger::id::Hex;
 use fama_ledger::time::Millis;
 
 use super::cell::{Cell, Column};
@@ -23,6 +24,7 @@ fn text(cell: &Cell) -> Option<String> {
         Cell::Bool(bool) => bool.to_string(),
         Cell::Time(time) => time.to_string(),
         Cell::Day(day) => Millis(u64::from(day.0).saturating_mul(DAY_MILLIS)).to_string().chars().take(10).collect(),
+        Cell::Binary(bytes) => Hex(bytes).to_string(),
     })
 }
 
@@ -86,7 +88,8 @@ mod tests {
     use crate::export::table::{TableFile, TableFormat};
     use fama_ledger::time::Day;
 
-    const COLUMNS: &[Column] = columns! { "text": Text, "int": Int, "bool": Bool, "time": Time, "day": Day };
+    const COLUMNS: &[Column] =
+        columns! { "text": Text, "int": Int, "bool": Bool, "time": Time, "day": Day, "bytes": Binary };
 
     #[test]
     fn every_cell_has_one_text() {
@@ -97,8 +100,9 @@ mod tests {
                 Cell::Bool(true),
                 Cell::Time(Millis(1_795_323_600_123)),
                 Cell::Day(Day(20_779)),
+                Cell::Binary(vec![0, 255]),
             ],
-            vec![Cell::Null; 5],
+            vec![Cell::Null; 6],
         ];
         let written = |format: TableFormat| {
             let dir = tempfile::tempdir().unwrap();
@@ -110,12 +114,12 @@ mod tests {
         };
         assert_eq!(
             written(TableFormat::Csv),
-            "text,int,bool,time,day\n\"a,\"\"b\"\"\u{2028}é\",-5,true,2026-11-22T05:00:00.123Z,2026-11-22\n,,,,\n"
+            "text,int,bool,time,day,bytes\n\"a,\"\"b\"\"\u{2028}é\",-5,true,2026-11-22T05:00:00.123Z,2026-11-22,00ff\n,,,,,\n"
         );
         assert_eq!(
             written(TableFormat::Jsonl),
-            "{\"text\":\"a,\\\"b\\\"\u{2028}é\",\"int\":-5,\"bool\":true,\"time\":\"2026-11-22T05:00:00.123Z\",\"day\":\"2026-11-22\"}\n\
-             {\"text\":null,\"int\":null,\"bool\":null,\"time\":null,\"day\":null}\n"
+            "{\"text\":\"a,\\\"b\\\"\u{2028}é\",\"int\":-5,\"bool\":true,\"time\":\"2026-11-22T05:00:00.123Z\",\"day\":\"2026-11-22\",\"bytes\":\"00ff\"}\n\
+             {\"text\":null,\"int\":null,\"bool\":null,\"time\":null,\"day\":null,\"bytes\":null}\n"
         );
     }
 }
