@@ -60,6 +60,8 @@ missing() {
     [ -z "$foreign" ] || has npm || printf ' nodejs npm'
     # It starts nothing, but needs some thirty libraries: installed, not unpacked.
     [ -z "$foreign" ] || has chromium || printf ' chromium'
+    # Spark's.
+    [ -z "$foreign" ] || has java || printf ' default-jre-headless'
     has openssl || printf ' openssl'
     has curl || printf ' curl'
     has python3 || printf ' python3'
@@ -72,13 +74,13 @@ missing() {
 
 # A Python for a folder in tests, with the packages that it names, in a folder of that name next to what cargo builds: for
 # tests/auditor, the second implementation, with the tests of node/clients/python, for tests/mcp, other people's client of `fama mcp`,
-# and for tests/sign_in, other people's software that signs in.
+# and for tests/sign_in, other people's software that signs in. The second argument names another list of packages.
 python_of() {
     place="${CARGO_TARGET_DIR:-target}/$1"
-    list="tests/$1/requirements.txt"
+    list="${2:-tests/$1/requirements.txt}"
     ! cmp -s "$list" "$place/requirements.txt" || return 0
     if ! python3 -c 'import tomllib' 2>/dev/null; then
-        say "$(python3 --version) is too old for tests/$1: install 3.11 or newer, then try again"
+        say "$(python3 --version) is too old for $list: install 3.11 or newer, then try again"
         exit 1
     fi
     say "installing into $place:$(sed -n 's/^\([a-z].*\)/ \1/p' "$list" | tr -d '\n')"
@@ -120,6 +122,7 @@ foreign() {
     npm_packages
     python_of schemathesis
     python_of sign_in
+    python_of engines docs/examples/engines/requirements.txt
 }
 
 # What the client for JavaScript is tried with, in a folder next to what cargo builds: web frameworks, other people's clients for

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the Python module `fama` (cli/python) as a wheel, and installs it for tests/auditor and the tests of the Python
-# client, in whose folder `.cargo/needs.sh test` has installed maturin. Silent when it is as it was.
+# client, in whose folder `.cargo/needs.sh test` has installed maturin, and for docs/examples/engines where its packages
+# are. Silent when it is as it was.
 set -eu
 cd "$(dirname "$0")/.."
 target="$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)"
@@ -13,4 +14,7 @@ if ! said="$(PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin" CARGO_TARGET_
     echo "$said" >&2
     exit 1
 fi
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-index --force-reinstall "$out"/fama-*.whl >&2
+for python in "$python" "$target/engines/bin/python3"; do
+    [ ! -x "$python" ] || "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-index \
+        --force-reinstall "$out"/fama-*.whl >&2
+done

@@ -24,10 +24,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod commands;
+mod engines;
+mod ranges;
 mod served;
 
 use crate::publish::pass;
 pub(crate) use commands::comes_to;
+pub(crate) use engines::{engines_agree, engines_python};
 
 use served::{AGENTS, Folder, branches, story};
 

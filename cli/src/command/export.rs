@@ -7,7 +7,7 @@ use fama_ledger::join::LogState;
 use fama_ledger::manifest::Manifest;
 use fama_node::store::Store;
 use fama_reader::audit::{self, AuditReport, EntryWatch, Hooks, PublicFiles};
-use fama_reader::export::{self, ENTRIES_FOLDER, EntryTable, TableFormat, Unfinished, join};
+use fama_reader::export::{self, ENTRIES_FOLDER, EntryTable, RANGE_ENTRIES, TableFormat, Unfinished, join};
 use fama_reader::source::PublicSource;
 use serde_json::json;
 
@@ -142,7 +142,7 @@ fn ranges(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let (report, store) = audited(args, trusted.as_ref(), &folder, &mut |_, _, _, _| {})?;
     let logs: Vec<LogState> = report.logs.iter().map(|log| log.state.clone()).collect();
     let bar = progress::bar(0, "writing entries");
-    let written = export::ranges(&store, &logs, &args.to, &mut |done, total| {
+    let written = export::ranges(&store, &logs, &args.to, RANGE_ENTRIES, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });

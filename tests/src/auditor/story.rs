@@ -293,6 +293,13 @@ fn a_federation_that_went_through_everything_is_the_same_to_the_auditor() {
         assert!(said["outcomes"]["applied"].as_u64() > Some(20), "{}", said["outcomes"]);
         compare(net, &said).await;
 
+        // Spark and DuckDB, over four versions, two cuts and a home that passed on twice.
+        let chain = net.dir.path().join("chain");
+        std::fs::write(&chain, net.manifest.chain()).unwrap();
+        let folder = net.dir.path().join("public").display().to_string();
+        let agreed = crate::audit::engines_agree(&folder, &chain, &net.dir.path().join("engines")).await;
+        assert!(agreed.is_none_or(|(identities, attestations)| identities == 5 && attestations > 6), "{agreed:?}");
+
         // Straight from a node that still has the note.
         let query = format!("http://{}", net.nodes[1].as_ref().unwrap().query);
         let same = tokio::task::block_in_place(|| audit(&[Path::new(&query)], &[]));

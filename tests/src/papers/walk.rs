@@ -12,11 +12,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::{ShownBlock, ShownCommand, read, root};
+use crate::audit::engines_python;
 use crate::cli::program;
 use crate::clients::node;
 
-/// How long one command may take.
-const COMMAND_MAX: Duration = Duration::from_secs(60);
+/// How long one command may take: Spark needs half a minute of two cores to begin.
+const COMMAND_MAX: Duration = Duration::from_secs(240);
 /// How long a question may be repeated until its answer is the paper's: what one node said reaches the others.
 const EVENTUALLY: Duration = Duration::from_secs(20);
 /// How many lines of output may wait to be read.
@@ -40,6 +41,8 @@ const QUESTIONS: [&str; 8] = [
 const DONE: &str = "__done__";
 /// The file of real ratings as the papers name it.
 const RATINGS: &str = "soc-sign-bitcoinotc.csv";
+/// The folder of the Python with Spark and DuckDB, as the papers name it.
+const ENGINES: &str = "$ENGINES";
 /// Stands in a paper for what it leaves out.
 const MORE: &str = "…";
 
@@ -97,6 +100,7 @@ impl PaperReader {
             .env("PATH", path())
             .env("HOME", dir.path())
             .env("FAMA", root())
+            .env("ENGINES", engines().unwrap_or_default())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
@@ -255,7 +259,12 @@ fn after_time(text: &str) -> Option<&str> {
     ["0000-00-00T00:00:00", "0000-00-00T00:00:00.000"].contains(&form.as_str()).then_some(after)
 }
 
-/// Walks through a paper. Blocks that need the real ratings, or Node.js, are left out where there are none.
+/// The folder of the Python with Spark and DuckDB.
+fn engines() -> Option<PathBuf> {
+    engines_python().map(|python| python.parent().unwrap().to_owned())
+}
+
+/// Walks through a paper. Blocks that need the real ratings, Node.js, or Spark and DuckDB are left out where there are none.
 #[allow(clippy::print_stdout, reason = "a test that shows nothing must say so")]
 fn walk(paper: &str) {
     let Some(entrance) = entrance() else {
@@ -272,6 +281,10 @@ fn walk(paper: &str) {
     for block in blocks.iter().filter(|block| block.not_run.is_none()) {
         if block.text.contains(RATINGS) && !ratings {
             println!("left out, as FAMA_RATINGS is not set:\n{}", block.text);
+            continue;
+        }
+        if block.text.contains(ENGINES) && engines().is_none() {
+            println!("left out, as there are no Spark and DuckDB:\n{}", block.text);
             continue;
         }
         if block.commands.iter().any(|command| command.line.starts_with("node ")) && node().is_none() {

@@ -25,7 +25,7 @@ use super::parquet::{Parquet, rows_and_note};
 use super::system;
 use crate::error::ReadError;
 
-/// How many indexes a file has: 2¹⁸, about 80 MB.
+/// How many indexes a file of `fama export` has: 2¹⁸, about 80 MB.
 pub const RANGE_ENTRIES: u64 = 1 << 18;
 /// The folder of the files, in the folder of the export.
 pub const ENTRIES_FOLDER: &str = "entries";
@@ -57,20 +57,22 @@ pub struct LogRanges {
     pub written: u64,
 }
 
-/// Writes, below `dir`, the files of all `logs` that are not there yet, from a store that an audit filled. `progress`
-/// receives the number of entries that are done, and of all.
+/// Writes, below `dir`, the files of all `logs` that are not there yet, from a store that an audit filled. A file has
+/// `size` indexes, at least 1, and every export into one folder the same. `progress` receives the number of entries that
+/// are done, and of all.
 ///
 /// A crash at any line leaves whole files of verified entries, and at most one temporary file in each log's folder,
 /// which Spark and DuckDB do not read and the next export replaces. Two exports into one folder at a time are the
 /// caller's to prevent: by one audit store for each folder, which is locked.
 ///
 /// # Errors
-/// `conflict` if the files hold another history than the store; `behind` if they hold more of it; `file` if the disk
-/// failed; `damaged` if the store does not hold what the audit wrote.
+/// `conflict` if a file holds another history than the store, or is named after another range; `behind` if the files
+/// hold more than the store; `file` if the disk failed; `damaged` if the store does not hold what the audit wrote.
 pub fn ranges(
     store: &Store,
     logs: &[LogState],
     dir: &Path,
+    size: u64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Vec<LogRanges>, ReadError> {
     let (view, total) = (store.view(), logs.iter().map(|log| log.size).sum());
@@ -78,7 +80,8 @@ pub fn ranges(
     for state in logs {
         let folder = dir.join(ENTRIES_FOLDER).join(format!("log={}", state.log.operator));
         let folder = folder.join(format!("generation={}", state.log.generation));
-        let writer = RangeWriter { view: &view, state, folder };
+        let writer = RangeWriter { view: &view, state, folder, size: size.max(1) };
+        writer.known_only()?;
         written.push(writer.all(&mut |entries| {
             done = done.saturating_add(entries);
             progress(done, total);
@@ -91,22 +94,40 @@ struct RangeWriter<'a> {
     view: &'a View<'a>,
     state: &'a LogState,
     folder: PathBuf,
+    size: u64,
 }
 
 impl RangeWriter<'_> {
+    /// Refuses files that no range up to the log's end has: a reader would count their entries, too.
+    fn known_only(&self) -> Result<(), ReadError> {
+        let files = match fs::read_dir(&self.folder) {
+            Ok(files) => files,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(system(&self.folder, &error)),
+        };
+        for file in files {
+            let file = file.map_err(|error| system(&self.folder, &error))?.path();
+            if file.extension().is_none_or(|extension| extension != "parquet") {
+                continue;
+            }
+            let first = file.file_name().and_then(|name| name.to_str()?.split('-').next()?.parse().ok());
+            match first.filter(|first: &u64| first.is_multiple_of(self.size) && self.path(*first) == file) {
+                None => return Err(self.other_history(file)),
+                Some(first) if first >= self.state.size => return Err(self.behind(first.saturating_add(1))),
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn all(&self, progress: &mut dyn FnMut(u64)) -> Result<LogRanges, ReadError> {
         let mut found = LogRanges { log: self.state.log.clone(), entries: self.state.size, files: 0, written: 0 };
         let mut start = 0u64;
-        loop {
-            let end = self.state.size.min(start.saturating_add(RANGE_ENTRIES));
-            let held = self.held(start)?;
-            if start >= end {
-                // Files that begin behind the log's end must not stay: their entries are not in this history.
-                return if held.is_none() { Ok(found) } else { Err(self.behind(start)) };
-            }
-            match held {
-                Some(rows) if start.saturating_add(rows) > end => return Err(self.behind(start.saturating_add(rows))),
-                Some(rows) if start.saturating_add(rows) == end => {}
+        while start < self.state.size {
+            let end = self.state.size.min(start.saturating_add(self.size));
+            match self.held(start)?.map(|rows| start.saturating_add(rows)) {
+                Some(held) if held > end => return Err(self.behind(held)),
+                Some(held) if held == end => {}
                 _ => {
                     self.write(start, end)?;
                     found.written = found.written.saturating_add(1);
@@ -114,8 +135,13 @@ impl RangeWriter<'_> {
             }
             found.files = found.files.saturating_add(1);
             progress(end.saturating_sub(start));
-            start = start.saturating_add(RANGE_ENTRIES);
+            start = start.saturating_add(self.size);
         }
+        Ok(found)
+    }
+
+    fn other_history(&self, file: PathBuf) -> ReadError {
+        ReadError::FileOfOtherHistory { file, log: self.state.log.to_string() }
     }
 
     fn behind(&self, published: u64) -> ReadError {
@@ -128,7 +154,7 @@ impl RangeWriter<'_> {
     }
 
     fn path(&self, start: u64) -> PathBuf {
-        let last = start.saturating_add(RANGE_ENTRIES).saturating_sub(1);
+        let last = start.saturating_add(self.size).saturating_sub(1);
         self.folder.join(format!("{start:012}-{last:012}.parquet"))
     }
 
@@ -144,7 +170,7 @@ impl RangeWriter<'_> {
         let (rows, root) = rows_and_note(file, ROOT)?;
         let end = start.saturating_add(rows);
         if end <= self.state.size && root != Some(self.root(end)?) {
-            return Err(ReadError::FileOfOtherHistory { file: path, log: self.state.log.to_string() });
+            return Err(self.other_history(path));
         }
         Ok(Some(rows))
     }

@@ -48,8 +48,8 @@ def load(spark, folder, manifest):
     for name, table in manifest.tables().items():
         spark.createDataFrame(table).createOrReplaceTempView(name)
     files = spark.read.option("basePath", f"{folder}/entries").parquet(f"{folder}/entries")
-    # Two tasks for each file of a quarter million entries: few where there is little, many where there is much.
-    tasks = max(spark.sparkContext.defaultParallelism, 2 * len(files.inputFiles()))
+    # A task for each file of a quarter million entries: few where there is little, many where there is much.
+    tasks = max(spark.sparkContext.defaultParallelism, len(files.inputFiles()))
     spark.conf.set("spark.sql.shuffle.partitions", tasks)
     chain, schema = manifest.chain, ", ".join(f"{field.name} {_TYPES[field.type]}" for field in entries.DECODED)
     read = files.selectExpr(*(f"CAST({name} AS BIGINT)" if name == "generation" else name for name in entries.READ))
@@ -65,7 +65,8 @@ def block_root(table):
 
 def logs(spark):
     """What is there of each log, with the root of its tree."""
-    blocks = spark.sql(f"SELECT log, generation, CAST(floor(idx / {entries.BLOCK}) AS BIGINT) AS block, idx, leaf FROM decoded")
+    block = f"CAST(floor(idx / {entries.BLOCK}) AS BIGINT) AS block"
+    blocks = spark.sql(f"SELECT log, generation, {block}, idx, leaf FROM decoded")
     schema = "log string, generation bigint, block bigint, root binary"
     roots = {}
     grouped = blocks.groupBy("log", "generation", "block").applyInArrow(block_root, schema)
@@ -91,7 +92,7 @@ def judge(spark, verdict):
     ).collect()
     found = spark.sql(f"SELECT {place}, reason FROM voids ORDER BY {place} LIMIT 10").collect()
     for one in entries.refuse_void(said, found):
-        verdict.wrong(f"{one[3]} in {one[0]}/{one[1]}, entry {one[2]}")
+        verdict.wrong(one)
     for *_, what in spark.sql("SELECT * FROM uncovered LIMIT 1").collect():
         raise entries.NotCovered(what)
     identities, karma = spark.sql("SELECT count(*), coalesce(sum(karma), 0) FROM identities").first()
@@ -105,7 +106,8 @@ def main():
     spark = session()
     try:
         load(spark, args.folder, manifest)
-        wrong = "SELECT log, generation, idx, fault FROM decoded WHERE fault IS NOT NULL ORDER BY log, generation, idx LIMIT 10"
+        place = "log, generation, idx"
+        wrong = f"SELECT {place}, fault FROM decoded WHERE fault IS NOT NULL ORDER BY {place} LIMIT 10"
         verdict.entries(map(tuple, spark.sql(wrong).collect()))
         verdict.logs(logs(spark), manifest, entries.heads_of(args.heads))
         # Rules over bytes that do not hold would answer nothing.

@@ -73,7 +73,7 @@ def judge(database, verdict):
     ).fetchall()
     found = database.execute(f"SELECT {place}, reason FROM voids ORDER BY {place} LIMIT 10").fetchall()
     for one in entries.refuse_void(said, found):
-        verdict.wrong(f"{one[3]} in {one[0]}/{one[1]}, entry {one[2]}")
+        verdict.wrong(one)
     for *_, what in database.execute("SELECT * FROM uncovered LIMIT 1").fetchall():
         raise entries.NotCovered(what)
     identities, karma = database.execute("SELECT count(*), coalesce(sum(karma), 0) FROM identities").fetchone()

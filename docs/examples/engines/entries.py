@@ -204,7 +204,8 @@ class Verdict:
         report = self.report
         lines = [f"log         {log['log']:<24} {log['size']:>9} entries, root {log['root']}" for log in report["logs"]]
         if "identities" in report:
-            lines.append(f"events      {', '.join(f'{count} {kind}' for kind, count in sorted(report['events'].items()))}")
+            events = ", ".join(f"{count} {kind}" for kind, count in sorted(report["events"].items()))
+            lines.append(f"events      {events}")
             lines.append(f"identities  {report['identities']}, with a total karma of {report['karma']}")
         lines += [f"FOUND       {found}" for found in self.found]
         lines.append("verdict     " + ("all of it holds" if not self.found else "DOES NOT HOLD"))
@@ -231,7 +232,8 @@ def refuse_void(said, found):
             f"entry {index} of {log}/{generation} is void ({reason}): these rules judge only histories without void "
             "entries, which is what honest owners write"
         )
-    return [(log, generation, index, f"outcome: void by the rules ({reason})") for log, generation, index, reason in found]
+    place = "outcome: void by the rules ({}) in {}/{}, entry {}"
+    return [place.format(reason, log, generation, index) for log, generation, index, reason in found]
 
 
 def run(main):
