@@ -61,21 +61,22 @@ def logs(database):
         yield (log, generation, *rest, entries.tree_root(blocks))
 
 
-def judge(database, verdict):
-    """Computes the rules' tables; compares the files' outcomes with them."""
+def define(database):
+    """Computes the rules' tables."""
     # What Spark calls it.
     database.execute("CREATE MACRO sha2(text, bits) AS sha256(text)")
     for name, kept, query in entries.rules():
         database.execute(f"CREATE {'TABLE' if kept else 'VIEW'} {name} AS {query}")
-    place = "log, generation, idx"
-    said = database.execute(
-        f"SELECT {place}, outcome FROM decoded WHERE event IS NOT NULL AND outcome IS DISTINCT FROM 'applied' LIMIT 1"
-    ).fetchall()
-    found = database.execute(f"SELECT {place}, reason FROM voids ORDER BY {place} LIMIT 10").fetchall()
-    for one in entries.refuse_void(said, found):
+
+
+def judge(database, verdict):
+    """Compares the files' outcomes with the rules, and counts."""
+    said, uncovered, found = (
+        database.execute(f"SELECT * FROM {name} ORDER BY log, generation, idx LIMIT {entries.SHOWN}").fetchall()
+        for name in ("called_void", "uncovered", "voids")
+    )
+    for one in entries.outcomes(said, uncovered, found):
         verdict.wrong(one)
-    for *_, what in database.execute("SELECT * FROM uncovered LIMIT 1").fetchall():
-        raise entries.NotCovered(what)
     identities, karma = database.execute("SELECT count(*), coalesce(sum(karma), 0) FROM identities").fetchone()
     events = database.execute("SELECT kind, count(*) FROM decoded WHERE event IS NOT NULL GROUP BY kind").fetchall()
     verdict.report.update(identities=identities, karma=int(karma), events=dict(events))
@@ -88,11 +89,12 @@ def main():
         database = duckdb.connect(f"{work}/audit.duckdb", config={"memory_limit": args.memory})
         database.execute("SET preserve_insertion_order = false")
         load(database, args.folder, manifest)
-        wrong = "SELECT log, generation, idx, fault FROM decoded WHERE fault IS NOT NULL ORDER BY ALL LIMIT 10"
-        verdict.entries(database.execute(wrong).fetchall())
+        wrong = "SELECT log, generation, idx, fault FROM decoded WHERE fault IS NOT NULL ORDER BY ALL LIMIT ?"
+        verdict.entries(database.execute(wrong, [entries.SHOWN]).fetchall())
         verdict.logs(list(logs(database)), manifest, entries.heads_of(args.heads))
         # Rules over bytes that do not hold would answer nothing.
         if not verdict.found:
+            define(database)
             judge(database, verdict)
         if args.out and not verdict.found:
             Path(args.out).mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ RULES = Path(__file__).with_name("rules.sql")
 DAY_MILLIS = 86_400_000
 # Leaves of one complete subtree, whose root is computed in one piece.
 BLOCK = 1 << 16
+# How many findings of a kind are shown.
+SHOWN = 10
 
 # The fields of a text that become columns, and what they are called there.
 _TEXTS = ("home", "identity", "name", "key", "next", "reason", "issuer", "subject", "attestation", "operator",
@@ -56,7 +58,7 @@ class Manifest:
         self.versions = [tomllib.loads(text) for text in _texts(chain)]
         newest = len(self.versions)
         if self.federation.version != newest or any(one.get("protocol", 1) != 1 for one in self.versions):
-            raise NotCovered("a manifest of another protocol, or in parts: want versions 1 to the newest, of protocol 1")
+            raise NotCovered("a manifest of another protocol, or incomplete: want versions 1 to the newest")
 
     def tables(self):
         """`policies`, `carriers` and `operators`: each a list of rows."""
@@ -182,7 +184,7 @@ class Verdict:
             if (first, last, distinct) != (0, entries - 1, entries):
                 self.wrong(f"index: {name} has {entries} entries from {first} to {last}; some are missing or twice")
             if (log, generation) not in known:
-                self.wrong(f"log: {name} is in no version of the manifest")
+                raise NotCovered(f"{name} is in no version of the manifest: give all versions up to the newest")
             head = heads.get(name)
             if heads and head != (entries, root.hex()):
                 self.wrong(f"root: {name} has {entries} entries with the root {root.hex()}, the audit {head}")
@@ -213,7 +215,7 @@ class Verdict:
 
 
 def heads_of(path):
-    """The heads in the output of `fama export --json` or `fama audit --json`: {log: (size, root)}; empty without one."""
+    """The heads in the output of `fama export --json` or `fama audit --json`: {log: (size, root)}; else none."""
     if path is None:
         return {}
     said = json.loads(Path(path).read_text())
@@ -221,11 +223,14 @@ def heads_of(path):
     return {log["log"]: (log["size"], log["root"]) for log in logs if log["size"]}
 
 
-def refuse_void(said, found):
+def outcomes(said, uncovered, found):
     """Compares the outcomes in the files with what the rules say; gives findings.
 
-    `said` has an entry that the files call void, `found` those that the rules do: (log, generation, index, reason).
+    `said` has an entry that the files call void, `uncovered` one that the rules do not decide, and `found` those that
+    they call void: (log, generation, index, reason).
     """
+    for log, generation, index, what in uncovered:
+        raise NotCovered(f"{what}, at entry {index} of {log}/{generation}" if log else what)
     if said:
         log, generation, index, reason = said[0]
         raise NotCovered(

@@ -156,9 +156,17 @@ UNION ALL SELECT log, generation, idx, 'quota' FROM (
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS triples
     FROM stated s WHERE nth = 1) x WHERE triples > 64
 
--- What these rules do not decide. Each is refused.
+-- Events that the files call void. Nothing here depends on grants and suspensions.
+-- view called_void
+SELECT log, generation, idx, outcome AS reason FROM decoded
+WHERE kind IN ('register', 'rotate', 'revoke', 'attest', 'retract', 'admit', 'dismiss')
+    AND outcome IS DISTINCT FROM 'applied'
+
+-- What these rules do not decide. Each is refused. An event under a version that was not given is in no other table.
 -- view uncovered
-SELECT log, generation, idx, 'the daily cap changed within a day of this pair' AS what FROM attested
+SELECT '' AS log, 0 AS generation, 0 AS idx, 'a log adopted a version that the manifest does not have' AS what
+WHERE (SELECT count(*) FROM acts) <> (SELECT count(*) FROM decoded WHERE event IS NOT NULL)
+UNION ALL SELECT log, generation, idx, 'the daily cap changed within a day of this pair' FROM attested
 WHERE daily_cap <> least_cap
 UNION ALL SELECT log, generation, idx, 'more than 256 statements about one service of a provider' FROM stated
 WHERE nth > 256

@@ -78,23 +78,24 @@ def logs(spark):
     return [(*row, entries.tree_root(roots[(row[0], row[1])])) for row in map(tuple, counts.collect())]
 
 
-def judge(spark, verdict):
-    """Computes the rules' tables; compares the files' outcomes with them."""
+def define(spark):
+    """Names the rules' tables."""
     for name, kept, query in entries.rules():
         frame = spark.sql(query)
         if kept:
             keep(frame, name)
         else:
             frame.createOrReplaceTempView(name)
-    place = "log, generation, idx"
-    said = spark.sql(
-        f"SELECT {place}, outcome FROM decoded WHERE event IS NOT NULL AND outcome IS DISTINCT FROM 'applied' LIMIT 1"
-    ).collect()
-    found = spark.sql(f"SELECT {place}, reason FROM voids ORDER BY {place} LIMIT 10").collect()
-    for one in entries.refuse_void(said, found):
+
+
+def judge(spark, verdict):
+    """Compares the files' outcomes with the rules, and counts."""
+    said, uncovered, found = (
+        spark.sql(f"SELECT * FROM {name} ORDER BY log, generation, idx LIMIT {entries.SHOWN}").collect()
+        for name in ("called_void", "uncovered", "voids")
+    )
+    for one in entries.outcomes(said, uncovered, found):
         verdict.wrong(one)
-    for *_, what in spark.sql("SELECT * FROM uncovered LIMIT 1").collect():
-        raise entries.NotCovered(what)
     identities, karma = spark.sql("SELECT count(*), coalesce(sum(karma), 0) FROM identities").first()
     events = spark.sql("SELECT kind, count(*) FROM decoded WHERE event IS NOT NULL GROUP BY kind").collect()
     verdict.report.update(identities=identities, karma=karma, events=dict(map(tuple, events)))
@@ -107,11 +108,12 @@ def main():
     try:
         load(spark, args.folder, manifest)
         place = "log, generation, idx"
-        wrong = f"SELECT {place}, fault FROM decoded WHERE fault IS NOT NULL ORDER BY {place} LIMIT 10"
+        wrong = f"SELECT {place}, fault FROM decoded WHERE fault IS NOT NULL ORDER BY {place} LIMIT {entries.SHOWN}"
         verdict.entries(map(tuple, spark.sql(wrong).collect()))
         verdict.logs(logs(spark), manifest, entries.heads_of(args.heads))
         # Rules over bytes that do not hold would answer nothing.
         if not verdict.found:
+            define(spark)
             judge(spark, verdict)
         if args.out and not verdict.found:
             for name in ("identities", "attestations"):
