@@ -22,7 +22,7 @@ use crate::properties::{HistoryOp, history, policy, write_history};
 use crate::vectors::profiles::shown;
 
 /// How many random histories are audited.
-fn histories() -> usize {
+pub(crate) fn histories() -> usize {
     std::env::var("FAMA_AUDITOR_HISTORIES").map_or(6, |count| count.parse().unwrap())
 }
 
