@@ -99,10 +99,9 @@ FROM acts c WHERE NOT carried AND kind = 'revoke'
 SELECT log, generation, idx, 'not_home' AS reason FROM acts
 WHERE NOT carried AND kind IN ('register', 'rotate', 'attest', 'retract')
 UNION ALL SELECT log, generation, idx, 'not_home' FROM stated WHERE node_key IS NULL
-UNION ALL SELECT log, generation, idx, 'future' FROM acts
-WHERE kind <> 'revoke' AND created > time + 600000
-UNION ALL SELECT log, generation, idx, 'stale' FROM acts
-WHERE kind <> 'revoke' AND created + max_age_ms < time
+UNION ALL SELECT log, generation, idx, CASE WHEN created > time THEN 'future' ELSE 'stale' END FROM acts
+WHERE kind IN ('register', 'rotate', 'attest', 'retract', 'admit', 'dismiss')
+    AND (created > time + 600000 OR created + max_age_ms < time)
 UNION ALL SELECT log, generation, idx, 'name_taken' FROM (
     SELECT v.*, row_number() OVER (PARTITION BY home, name ORDER BY seq) AS nth_of_name,
            row_number() OVER (PARTITION BY home, substr(identity, 1, 32) ORDER BY seq) AS nth_of_did
