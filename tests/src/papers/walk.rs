@@ -93,6 +93,8 @@ impl PaperReader {
         if let Some(ratings) = std::env::var_os("FAMA_RATINGS") {
             std::os::unix::fs::symlink(fs::canonicalize(ratings).unwrap(), dir.path().join(RATINGS)).unwrap();
         }
+        // Spark looks for its workers in /proc, which shows the processes outside: it starts them one by one instead.
+        fs::write(dir.path().join("spark-defaults.conf"), "spark.python.use.daemon false\n").unwrap();
         let mut shell = Command::new("unshare")
             .args(entrance)
             .args(["bash", "--noprofile", "--norc"])
@@ -101,6 +103,7 @@ impl PaperReader {
             .env("HOME", dir.path())
             .env("FAMA", root())
             .env("ENGINES", engines().unwrap_or_default())
+            .env("SPARK_CONF_DIR", dir.path())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
