@@ -179,8 +179,9 @@ fn an_export_continues_where_an_earlier_one_ended_or_crashed() {
     assert_eq!(again, 0);
 
     let wanted = files(&to);
-    let audit_is_lost =
-        |crashed: usize| if crashed % 3 == 0 { dir.path().join(format!("store {crashed}")) } else { store.clone() };
+    let audit_is_lost = |crashed: usize| {
+        if crashed.is_multiple_of(3) { dir.path().join(format!("store {crashed}")) } else { store.clone() }
+    };
     for crashed in 0..=wanted.len() {
         let to = dir.path().join(format!("crashed {crashed}"));
         for (path, bytes) in wanted.iter().take(crashed) {
