@@ -22,7 +22,7 @@ pub(crate) const EXAMPLE: &str = "\
 Examples:
   fama export --from http://127.0.0.1:8080 --manifest manifest.txt --format parquet --to tables
   fama export --from published --format csv --to tables
-  fama export --from http://127.0.0.1:8080 --manifest manifest.txt --format parquet --ranges --to lake
+  fama export --from https://node.alpha.example --format parquet --ranges --to lake
 
 Writes a file each for entries, identities and attestations. Everything is audited while it is
 written, as by `fama audit`; if anything is wrong, no table is left. In the text formats, equal
@@ -31,7 +31,7 @@ histories give equal bytes.
 With --ranges it writes the entries alone, each with its bytes, for engines that read many files:
 DIR/entries/log=LOG/generation=N/FIRST-LAST.parquet, 262,144 indexes in a file. Run again with the
 same DIR, it audits and adds what is new: only the last file of a log is ever replaced, at once.
-DIR/_audit keeps the audit, about twice as large as the entries; without it all is audited again.";
+DIR/_audit keeps the audit, some four times as large as the files; without it all is audited again.";
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
