@@ -112,7 +112,7 @@ class Calls(unittest.TestCase):
         for agent_name, more in [(self.handle, ()), (did, ("--delegation", str(net.dir / "delegation")))]:
             with self.assertRaisesRegex(RuntimeError, "wrong_key"):
                 self.call(agent_name, "worker" if not more else "agent", *more)
-        for text, code in [(self.call(did, "worker"), "(jws_algorithm)"), (call[:-4], "(jws_form)")]:
+        for text, code in [(self.call(did, "worker"), "(jws_algorithm)"), (call[:-5], "(jws_form)")]:
             self.assertIn(code, self.refused(text, *proof, "--audience", SHOP))
         suspended = {**agent, "suspension": "not_known"}
         found_code = code_of(check_agent_call, call, agent=suspended, **given, now=time.time())
