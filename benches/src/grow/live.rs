@@ -20,6 +20,8 @@ const EVENTS_PER_SECOND: usize = 1_000;
 const BATCH: usize = 100;
 /// How long they come in.
 const SECONDS: u32 = 20;
+/// Connections that hand them in, in turn: a node answers once a batch is durable, and begins ten batches a second at most.
+const SENDERS: usize = 4;
 
 /// Asks for typical agents at half the rate that the node reached without writes, `saturated` a second, while attestations
 /// come in. A request is late from the time at which it was due.
@@ -42,17 +44,21 @@ pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
         }
         times
     };
-    let (reads, receipts, seconds) = std::thread::scope(|scope| {
-        let askers: Vec<_> = (0..CONNECTIONS).map(|number| scope.spawn(move || asker(number))).collect();
-        let mut connection = Connection::open(node.submit).unwrap();
-        let (mut receipts, mut due) = (Vec::new(), begun);
-        for batch in &batches {
+    let sender = |number: usize| {
+        let (mut connection, mut times) = (Connection::open(node.submit).unwrap(), Vec::new());
+        for (at, batch) in batches.iter().enumerate().skip(number).step_by(SENDERS) {
+            let due = begun + Duration::from_secs_f64((at * BATCH) as f64 / EVENTS_PER_SECOND as f64);
             wait(due);
             let answer: Vec<Value> = serde_json::from_slice(&connection.submit(batch).unwrap()).unwrap();
             assert!(answer.len() == BATCH && answer.iter().all(|one| one["status"] == 201), "{answer:?}");
-            receipts.push(due.elapsed());
-            due += Duration::from_secs_f64(BATCH as f64 / EVENTS_PER_SECOND as f64);
+            times.push(due.elapsed());
         }
+        times
+    };
+    let (reads, receipts, seconds) = std::thread::scope(|scope| {
+        let askers: Vec<_> = (0..CONNECTIONS).map(|number| scope.spawn(move || asker(number))).collect();
+        let senders: Vec<_> = (0..SENDERS).map(|number| scope.spawn(move || sender(number))).collect();
+        let receipts: Vec<Duration> = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         let seconds = begun.elapsed().as_secs_f64();
         (askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect(), receipts, seconds)
     });
@@ -60,7 +66,7 @@ pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
     std::fs::remove_dir_all(&copy.path).unwrap();
     let mut taken = spread(receipts, seconds);
     taken["per_second"] = ((batches.len() * BATCH) as f64 / seconds).round().into();
-    json!({"asked_per_second": (saturated / 2.0).round(), "reads": spread(reads, seconds), "events": taken})
+    json!({"asked_per_second": (saturated / 2.0).round(), "reads": spread(reads, f64::from(SECONDS)), "events": taken})
 }
 
 fn wait(due: Instant) {
