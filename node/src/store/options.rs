@@ -1,7 +1,7 @@
 //! The RocksDB settings, each number with its reason.
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options,
-    WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
+    Options, WriteOptions,
 };
 
 use super::keys::Family;
@@ -13,6 +13,8 @@ const WRITE_BUFFER_BYTES: usize = 32 << 20;
 const WAL_BYTES_MAX: u64 = 256 << 20;
 /// Larger than RocksDB's 4 KiB: entries and histories are read in ranges, and compress better.
 const BLOCK_BYTES: usize = 16 << 10;
+/// Size of a part of a table's index or filter: RocksDB's default.
+const METADATA_BLOCK_BYTES: usize = 4 << 10;
 /// About one lookup in a hundred of an absent key reads a block in vain.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 /// Part of each write buffer that is a bloom filter over unflushed keys: most lookups of the fold and of the event
@@ -84,6 +86,11 @@ fn family(family: Family, cache: &Cache) -> Options {
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // A whole filter of half a million keys is 650 KB, and a shard of the cache holds three: at two million events they
+    // pushed each other out, and each lookup read one again. In parts, only the part that is asked is read and kept.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(METADATA_BLOCK_BYTES);
     // These two are only read in ranges.
     if !matches!(family, Family::Entries | Family::History) {
         blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
