@@ -132,7 +132,9 @@ fn hangups(
             match LiveSettings::load(&path) {
                 Ok(settings) => {
                     set_level(settings.level);
-                    let LiveSettings { level, access, admission, webhooks } = &settings;
+                    let settings = Arc::new(settings);
+                    sender.send_replace(Arc::clone(&settings));
+                    let LiveSettings { level, access, admission, webhooks } = &*settings;
                     tracing::info!(
                         level = level.as_str(),
                         access_log = access.log,
@@ -142,7 +144,6 @@ fn hangups(
                         webhooks = webhooks.len(),
                         "configuration read again; all other settings need a restart"
                     );
-                    sender.send_replace(Arc::new(settings));
                 }
                 Err(error) => tracing::error!(code = error.code(), %error, "the configuration is not taken up"),
             }
