@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::lines;
-use crate::clients::node;
+use crate::clients::{javascript, node};
 use crate::federation::{LocalFederation, free_ports, multi};
 use crate::live::{running, sections, text_of};
 use crate::mcp::McpUser;
@@ -41,7 +41,7 @@ impl Journey {
             println!("skipped: no {}; `FAMA_FOREIGN=1 .cargo/needs.sh test` installs it", missing.display());
             return None;
         }
-        let mut command = Command::new(node);
+        let mut command = javascript(&node);
         command.arg(root().join(format!("tests/browser/{name}.mjs"))).arg(plan.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (stdin, lines) = (child.stdin.take().unwrap(), lines(child.stdout.take().unwrap()));
@@ -148,7 +148,7 @@ struct LoginServer {
 impl LoginServer {
     fn start(node: &Path, query: &str) -> Self {
         let port = free_ports(1)[0].to_string();
-        let mut command = Command::new(node);
+        let mut command = javascript(node);
         command.arg(root().join("docs/examples/login_server.mjs")).args([query, &port, "0"]).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();

@@ -1,9 +1,12 @@
 //! The clients in `node/clients`, run by the programs that they are for, against this implementation.
 //!
 //! Where there is no Node.js of version 20 or newer, the tests say so and end; with `FAMA_FOREIGN=1` that is a failure.
+use std::io::Seek;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fama_ledger::adoption::Adoption;
 use fama_ledger::codec;
@@ -28,6 +31,8 @@ use crate::vectors::profiles::{said, shown};
 const PROOFS: usize = 1_000;
 /// How many proofs there are of one history.
 const PROOFS_OF_ONE: usize = 50;
+/// When a run of tests hangs.
+const GIVING_UP: Duration = Duration::from_secs(300);
 /// The oldest Node.js that the client is for.
 const NODE_VERSION_MIN: u32 = 20;
 
@@ -45,19 +50,43 @@ pub(crate) fn node() -> Option<PathBuf> {
     None
 }
 
+/// A program for Node.js. Without threads that compile beside it, which can keep a process from ever ending: it waits for them
+/// when it ends, and they wait for it to collect garbage (nodejs/node#54918).
+pub(crate) fn javascript(node: &Path) -> Command {
+    let mut command = Command::new(node);
+    command.arg("--single-threaded");
+    command
+}
+
 /// Runs tests of the client for JavaScript.
 fn run(node: &Path, tests: &[&str], (name, value): (&str, &Path)) {
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/clients/js");
     let tests = tests.iter().map(|test| format!("test/{test}.test.js"));
-    let output = Command::new(node)
+    let mut said = tempfile::tempfile().unwrap();
+    let mut child = javascript(node)
         .current_dir(client)
         .args(["--test", "--test-reporter=tap"])
         .args(tests)
         .env(name, value)
-        .output()
+        .stdout(said.try_clone().unwrap())
+        .process_group(0)
+        .spawn()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let begun = Instant::now();
+    let ended = loop {
+        if let Some(ended) = child.try_wait().unwrap() {
+            break Some(ended);
+        }
+        if begun.elapsed() > GIVING_UP {
+            // The processes of the single files, too.
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status().unwrap();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    said.rewind().unwrap();
+    let said = std::io::read_to_string(said).unwrap();
+    assert!(ended.is_some_and(|ended| ended.success()), "{ended:?} after {:?}: {said}", begun.elapsed());
     assert!(!said.contains("# pass 0\n"), "{said}");
 }
 

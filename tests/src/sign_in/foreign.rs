@@ -11,7 +11,7 @@ use base64ct::{Base64UrlUnpadded, Encoding as _};
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 
 use super::*;
-use crate::clients::node;
+use crate::clients::{javascript, node};
 use crate::federation::free_ports;
 
 /// The secret of the delegated process.
@@ -129,7 +129,7 @@ impl McpServer {
 }
 
 /// Runs the parts of a script against a federation in which both agents may read and pay.
-fn run(program: &Path, script: &str, parts: &[&'static str]) {
+fn run(program: impl Fn() -> Command, script: &str, parts: &[&'static str]) {
     multi(async {
         let world = world().await;
         for scope in ["read", "pay"] {
@@ -145,7 +145,7 @@ fn run(program: &Path, script: &str, parts: &[&'static str]) {
         let given = given.to_string();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sign_in").join(script);
         for part in parts {
-            let mut command = Command::new(program);
+            let mut command = program();
             command.arg(&script).arg(part).env("FAMA_SIGN_IN", &given).env("PYTHONDONTWRITEBYTECODE", "1");
             let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
             let said = [output.stdout, output.stderr].concat();
@@ -158,11 +158,11 @@ fn run(program: &Path, script: &str, parts: &[&'static str]) {
 #[test]
 fn authlib_and_pyjwt() {
     let Some(python) = python() else { return };
-    run(&python, "clients.py", &["authlib", "pyjwt", "pyjwt_signs", "mcp"]);
+    run(|| Command::new(&python), "clients.py", &["authlib", "pyjwt", "pyjwt_signs", "mcp"]);
 }
 
 #[test]
 fn oauth4webapi_jose_and_dpop() {
     let Some(node) = node().filter(|_| has_packages() && python().is_some()) else { return };
-    run(&node, "clients.mjs", &["oauth4webapi", "dpop", "jose", "mcp"]);
+    run(|| javascript(&node), "clients.mjs", &["oauth4webapi", "dpop", "jose", "mcp"]);
 }

@@ -9,7 +9,7 @@ use p256::elliptic_curve::sec1::ToSec1Point as _;
 
 use super::*;
 use crate::auditor;
-use crate::clients::node;
+use crate::clients::{javascript, node};
 use crate::federation::free_ports;
 
 /// The karma that the APIs want for `/pay`.
@@ -75,13 +75,12 @@ fn proof(secret: [u8; 32], method: &str, url: &str, token: Option<&str>) -> Stri
 }
 
 /// Starts an API, and asks it for everything.
-fn run(program: &Path, arguments: &[&str]) {
+fn run(mut command: Command, arguments: &[&str]) {
     multi(async {
         let world = world().await;
         let genesis = world.net.dir.path().join("genesis.txt");
         std::fs::write(&genesis, world.net.manifest.note().to_string()).unwrap();
         let (port, node) = (free_ports(1)[0], world.net.nodes[2].as_ref().unwrap().query);
-        let mut command = Command::new(program);
         command.args(arguments).arg(format!("http://{node}")).arg(port.to_string()).arg(&genesis).arg(PAYMENTS);
         command.args([MIN_KARMA, &issuer(0)]).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
         command.env("PYTHONPATH", "node/clients/python/src").env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::piped());
@@ -234,7 +233,7 @@ fn the_api_in_rust() {
     let tests = std::env::current_exe().unwrap();
     let server: PathBuf = tests.ancestors().nth(2).unwrap().join("examples/api_server");
     if server.is_file() {
-        return run(&server, &[]);
+        return run(Command::new(&server), &[]);
     }
     assert!(std::env::var_os("FAMA_FOREIGN").is_none(), "no {}", server.display());
     println!("skipped: no {}: cargo build --release -p fama-tests --examples", server.display());
@@ -243,7 +242,7 @@ fn the_api_in_rust() {
 #[test]
 fn the_api_in_javascript() {
     if let Some(node) = node() {
-        run(&node, &["docs/examples/api_server.mjs"]);
+        run(javascript(&node), &["docs/examples/api_server.mjs"]);
     }
 }
 
@@ -253,7 +252,7 @@ fn the_api_in_python() {
     let python = auditor::python();
     let has_packages = Command::new(&python).args(["-c", "import cryptography, httpx"]).output();
     if has_packages.is_ok_and(|output| output.status.success()) {
-        return run(&python, &["docs/examples/api_server.py"]);
+        return run(Command::new(&python), &["docs/examples/api_server.py"]);
     }
     assert!(std::env::var_os("FAMA_FOREIGN").is_none(), "{} has no httpx and cryptography", python.display());
     println!("skipped: no Python with httpx and cryptography; `.cargo/needs.sh test` prepares one");

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 
 use super::*;
-use crate::clients::node;
+use crate::clients::{javascript, node};
 
 /// Agents of each kind of withdrawal.
 const OF_EACH: usize = 20;
@@ -48,7 +48,7 @@ fn a_withdrawal_is_heard_within_two_seconds() {
             "issuers": [issuer(0)], "resource": PAYMENTS, "bearers": bearers,
         });
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sign_in/resource.mjs");
-        let mut server = Command::new(node);
+        let mut server = javascript(&node);
         server.arg(script).env("FAMA_SIGN_IN", given.to_string()).stdout(Stdio::piped());
         let mut server = server.spawn().unwrap();
         let lines = BufReader::new(server.stdout.take().unwrap()).lines();

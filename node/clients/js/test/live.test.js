@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { generateKeyPairSync, sign } from "node:crypto";
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -12,6 +11,7 @@ import { promisify } from "node:util";
 import * as fama from "../fama.js";
 import * as protocol from "../src/protocol.js";
 import { ProfileCache, createLogin } from "../login.js";
+import { ended, freePorts } from "./nodes.js";
 import { codeOf } from "./vectors.js";
 
 const program = process.env.FAMA_BIN;
@@ -23,18 +23,6 @@ let dir;
 let genesis;
 const nodes = [];
 const queries = [];
-
-/** Ports that are free now. */
-async function freePorts(count) {
-  const servers = await Promise.all(
-    Array.from({ length: count }, () => new Promise((done) => {
-      const server = createServer().listen(0, "127.0.0.1", () => done(server));
-    })),
-  );
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
-}
 
 async function eventually(what, holds) {
   for (const end = Date.now() + 30000; Date.now() < end; await new Promise((done) => setTimeout(done, 50))) {
@@ -87,7 +75,7 @@ async function rewriteManifest(ports) {
 }
 
 after(async () => {
-  await Promise.all(nodes.map((node) => new Promise((done) => (node.once("exit", done), node.kill()))));
+  await Promise.all(nodes.map(ended));
   if (dir) rmSync(dir, { recursive: true, force: true });
 });
 

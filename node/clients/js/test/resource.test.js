@@ -5,7 +5,6 @@ import { execFile, spawn } from "node:child_process";
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, sign } from "node:crypto";
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, request as call } from "node:http";
-import { createServer as createListener } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -14,6 +13,7 @@ import { promisify } from "node:util";
 import { FamaClient, readManifest } from "../fama.js";
 import { UsedLogins } from "../login.js";
 import { ResourceServer, expressToken, fastifyToken, honoToken } from "../resource.js";
+import { ended, freePorts } from "./nodes.js";
 
 const RESOURCE = "https://shop.example/api";
 const ISSUER = "https://auth.alpha.example";
@@ -802,16 +802,6 @@ test("Hono", async (t) => {
 const program = process.env.FAMA_BIN;
 const skip = program ? false : "FAMA_BIN names no program";
 
-async function freePorts(count) {
-  const open = () => new Promise((done) => {
-    const server = createListener().listen(0, "127.0.0.1", () => done(server));
-  });
-  const servers = await Promise.all(Array.from({ length: count }, open));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
-}
-
 /** A federation of one operator that issues tokens; its node runs until the tests end. */
 async function realNode() {
   const dir = mkdtempSync(join(tmpdir(), "fama-js-"));
@@ -834,7 +824,7 @@ async function realNode() {
   writeFileSync(join(folder, "manifest.txt"), genesis);
   const node = spawn(program, ["node", "--config", join(folder, "node.toml")], { env, stdio: "ignore" });
   closing.push(async () => {
-    await new Promise((done) => (node.once("exit", done), node.kill()));
+    await ended(node);
     rmSync(dir, { recursive: true, force: true });
   });
   const client = new FamaClient({ query: `http://127.0.0.1:${query}`, submit: `http://127.0.0.1:${submit}` });

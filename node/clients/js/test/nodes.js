@@ -1,0 +1,24 @@
+// For tests that start nodes.
+import { createServer } from "node:net";
+
+/** Free ports on this machine, below those that the system gives to connections. */
+export async function freePorts(count) {
+  const servers = [];
+  while (servers.length < count) {
+    const server = createServer();
+    const port = 10000 + Math.floor(20000 * Math.random());
+    const free = await new Promise((done) => {
+      server.once("error", () => done(false)).listen(port, "127.0.0.1", () => done(true));
+    });
+    if (free) servers.push(server);
+  }
+  const ports = servers.map((server) => server.address().port);
+  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+  return ports;
+}
+
+/** Ends a node, which may have ended by itself. */
+export async function ended(node) {
+  if (node.exitCode !== null || node.signalCode !== null) return;
+  await new Promise((done) => (node.once("exit", done), node.kill()));
+}
