@@ -1,8 +1,9 @@
 //! Whole federations over real sockets: all nodes in this process, each with its own database.
+use std::fs::File;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fama_ledger::entry::SignedEvent;
@@ -24,6 +25,7 @@ use fama_node::network::client::Client;
 use fama_node::node::{self, Addresses, NodeError};
 use fama_node::wire::{Receipt, Recovered, Submission, SubmitRequest, SubmitResult};
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -87,20 +89,27 @@ impl Drop for LocalFederation {
     }
 }
 
-/// Different ports that are free for TCP and UDP at this moment, outside the range that the system gives to outgoing
-/// connections: a node that restarts must find its ports free.
+/// Different ports that are free for TCP and UDP, outside the range that the system gives to outgoing connections: a node
+/// that restarts must find its ports free. So other tests, which may be other processes, are not given them before this
+/// process ends: a locked file says whose each one is.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let mut held = Vec::new();
-    while held.len() < count {
+    static OWN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("fama-test-ports");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut ports = Vec::new();
+    while ports.len() < count {
         let mut drawn = [0; 2];
         getrandom::fill(&mut drawn).unwrap();
         let port = 10_000 + u16::from_le_bytes(drawn) % 20_000;
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        if let (Ok(tcp), Ok(udp)) = (tcp, UdpSocket::bind((Ipv4Addr::LOCALHOST, port))) {
-            held.push((tcp, udp));
+        let lock = File::options().create(true).append(true).open(folder.join(port.to_string())).unwrap();
+        let at = (Ipv4Addr::LOCALHOST, port);
+        let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        if locked.is_ok() && TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            OWN.lock().unwrap().push(lock);
+            ports.push(port);
         }
     }
-    held.iter().map(|(tcp, _)| tcp.local_addr().unwrap().port()).collect()
+    ports
 }
 
 fn loopback() -> Listener {

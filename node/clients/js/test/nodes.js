@@ -1,15 +1,16 @@
 // For tests that start nodes.
 import { createServer } from "node:net";
 
-/** Free ports on this machine, below those that the system gives to connections. */
+/** Free ports on this machine, between those of tests in Rust and those that the system gives to connections. */
 export async function freePorts(count) {
   const servers = [];
   while (servers.length < count) {
     const server = createServer();
-    const port = 10000 + Math.floor(20000 * Math.random());
+    const port = 30000 + Math.floor(2768 * Math.random());
     const free = await new Promise((done) => {
       server.once("error", () => done(false)).listen(port, "127.0.0.1", () => done(true));
     });
+    // One that was drawn before is not free.
     if (free) servers.push(server);
   }
   const ports = servers.map((server) => server.address().port);
