@@ -5,11 +5,11 @@
 //! as they would for a busy federation and days of the state are as many. It begins in the past, since a node with the
 //! machine's clock continues from there. The same numbers give the same events in the same order, in however many runs;
 //! where their batches end depends on the runs.
-mod asking;
+pub(crate) mod asking;
 mod costs;
 mod folder;
-mod live;
-mod load;
+pub(crate) mod live;
+pub(crate) mod load;
 mod plot;
 
 use std::fs::{self, OpenOptions};
@@ -93,7 +93,7 @@ fn keep(folder: &Path, line: &str) {
 }
 
 /// The target folder of the build that this program is of.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     program.ancestors().nth(2).unwrap().to_owned()
 }

@@ -1,9 +1,11 @@
-//! The cost of each part next to the cost that it cannot avoid: bare signature checks, bare hashes, a bare synced
-//! write. Both are measured in turns in the same run, so that the ratio holds on a busy machine.
+//! How fast each part and each task is, next to what it cannot do without: bare signature checks, bare hashes, a bare
+//! synced write. Both are measured in the same run, those of parts in turns, so that the ratio holds on a busy machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that fails should say where")]
 mod grow;
 mod renewals;
+mod report;
 mod signatures;
+mod tasks;
 mod tokens;
 mod world;
 
@@ -25,6 +27,7 @@ use fama_ledger::map::{StateMap, Whole};
 use fama_ledger::rows::MemoryRows;
 use fama_node::store::{Commit, Store};
 use k256::ecdsa::signature::Verifier;
+use report::Report;
 use sha2::{Digest, Sha256};
 use world::{World, check};
 
@@ -36,43 +39,59 @@ const ROUNDS: usize = 7;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
-        None => parts(),
+        None => all(),
+        Some("signatures") => sink(signatures::run(&mut Report::new())),
+        Some("tokens") => tokens::run(&mut Report::new()),
         Some("renewals") => renewals::run(),
-        Some("signatures") => signatures::run(),
-        Some("tokens") => tokens::run(),
         Some("grow") => grow::run(&args[2..]),
         Some("plot") => grow::plot(args.get(2).expect("plot FILE")),
-        // The program that operators run, for `grow` to start as a process of its own.
-        Some("node") => return fama_cli::run(args, &mut std::io::stdout(), &mut std::io::stderr()),
+        // The program that operators and auditors run, for processes of their own.
+        Some("node" | "audit") => return fama_cli::run(args, &mut std::io::stdout(), &mut std::io::stderr()),
         Some(other) => panic!("want renewals, signatures, tokens, grow, plot or nothing, not {other}"),
     }
     ExitCode::SUCCESS
 }
 
-fn parts() {
-    println!("{:38} {:>11} {:>11} {:>7}", "time per item", "ours", "limit", "ratio");
-    let world = World::new(Curve::Secp256k1, BATCH);
-    text(&world);
-    encoding(&world);
-    verify("verify secp256k1 | bare ECDSA", &world);
-    verify("verify Ed25519 | bare Ed25519", &World::new(Curve::Ed25519, BATCH));
-    fold(&world);
-    state_map(&world);
-    tree();
-    receipts();
-    whole_replay(&world);
-    commit(&world);
+/// The table: what each part costs, then what nodes do as a whole.
+fn all() {
+    let mut report = Report::new();
+    let l = signatures::run(&mut report);
+    parts(&mut report);
+    tokens::run(&mut report);
+    tasks::run(&mut report, l);
+    report.keep();
 }
 
-/// Prints the shortest time of each side, for one of `count` items.
-fn compare(name: &str, count: usize, mut ours: impl FnMut() -> Duration, mut limit: impl FnMut() -> Duration) {
+fn parts(report: &mut Report) {
+    let world = World::new(Curve::Secp256k1, BATCH);
+    text(report, &world);
+    encoding(report, &world);
+    verify(report, "verify secp256k1 | bare ECDSA", &world);
+    verify(report, "verify Ed25519 | bare Ed25519", &World::new(Curve::Ed25519, BATCH));
+    fold(report, &world);
+    state_map(report, &world);
+    tree(report);
+    receipts(report);
+    whole_replay(report, &world);
+    commit(report, &world);
+}
+
+/// Adds the shortest time of each side: the name is that of the part and of its limit, for `count` items each.
+fn compare(
+    report: &mut Report,
+    name: &str,
+    count: usize,
+    mut ours: impl FnMut() -> Duration,
+    mut limit: impl FnMut() -> Duration,
+) {
     let (mut best, mut least) = (Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS {
         best = best.min(ours());
         least = least.min(limit());
     }
-    let (best, least) = (best.as_secs_f64() / count as f64, least.as_secs_f64() / count as f64);
-    println!("{name:38} {:>8.2} µs {:>8.2} µs {:>7.2}", best * 1e6, least * 1e6, best / least);
+    let a_second = |time: Duration| count as f64 / time.as_secs_f64();
+    let (task, what) = name.split_once(" | ").unwrap();
+    report.limited(task, a_second(best), (what, a_second(least)));
 }
 
 fn sink<T>(value: T) {
@@ -85,21 +104,21 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     begun.elapsed()
 }
 
-fn text(world: &World) {
+fn text(report: &mut Report, world: &World) {
     let texts: Vec<String> = world.signed.iter().map(|signed| signed.event.text()).collect();
     let ours = || timed(|| world.signed.iter().for_each(|signed| sink(signed.event.id())));
     let limit = || timed(|| texts.iter().for_each(|text| sink(blake3::hash(text.as_bytes()))));
-    compare("event text and id | BLAKE3 of the text", texts.len(), ours, limit);
+    compare(report, "event text and id | BLAKE3 of the text", texts.len(), ours, limit);
 }
 
-fn encoding(world: &World) {
+fn encoding(report: &mut Report, world: &World) {
     let bytes: Vec<Vec<u8>> = world.signed.iter().map(codec::encode).collect();
     let copies = || timed(|| bytes.iter().for_each(|bytes| sink(bytes.clone())));
     let ours = || timed(|| world.signed.iter().for_each(|signed| sink(codec::encode(signed))));
-    compare("encode | copying the bytes", bytes.len(), ours, copies);
+    compare(report, "encode | copying the bytes", bytes.len(), ours, copies);
     let decode = |bytes: &Vec<u8>| codec::decode::<SignedEvent>(bytes, ENTRY_BYTES_MAX).unwrap();
     let ours = || timed(|| bytes.iter().for_each(|bytes| sink(decode(bytes))));
-    compare("decode strictly | copying the bytes", bytes.len(), ours, copies);
+    compare(report, "decode strictly | copying the bytes", bytes.len(), ours, copies);
 }
 
 /// Verifies a signature that has already been decoded.
@@ -120,16 +139,16 @@ fn bare(signed: &SignedEvent) -> Box<dyn Fn() -> bool> {
     }
 }
 
-fn verify(name: &str, world: &World) {
+fn verify(report: &mut Report, name: &str, world: &World) {
     let checks: Vec<_> = world.signed.iter().map(bare).collect();
     let ours = || {
         let signed = world.signed.clone();
         timed(|| signed.into_iter().for_each(|signed| sink(check(&world.manifest, signed))))
     };
-    compare(name, checks.len(), ours, || timed(|| assert!(checks.iter().all(|check| check()))));
+    compare(report, name, checks.len(), ours, || timed(|| assert!(checks.iter().all(|check| check()))));
 }
 
-fn fold(world: &World) {
+fn fold(report: &mut Report, world: &World) {
     let body = &world.batch[..world.batch.len() - 1];
     let ours = || {
         let mut batch = Batch::begin(&world.manifest, &world.log, &world.rows, world.size).unwrap();
@@ -153,12 +172,12 @@ fn fold(world: &World) {
             written
         })
     };
-    compare("fold an attestation | row accesses", body.len(), ours, limit);
+    compare(report, "fold an attestation | row accesses", body.len(), ours, limit);
 }
 
 /// A map of 100,000 rows takes new rows in batches of different sizes: alone, and while the version before each batch
 /// is kept, so that none of its paths may be overwritten.
-fn state_map(world: &World) {
+fn state_map(report: &mut Report, world: &World) {
     let hash = |n: u32| *blake3::hash(&n.to_le_bytes()).as_bytes();
     let row = |n: u32| ([hash(n), hash(!n)].concat(), hash(n ^ 1));
     let all: BTreeMap<Vec<u8>, [u8; 32]> = (0..100_000).map(row).collect();
@@ -183,7 +202,7 @@ fn state_map(world: &World) {
     let own_nodes = 1 + (all.len() / BATCH as usize).ilog2() + 2;
     let (node, hashes) = ([7; 70], BATCH * own_nodes);
     let limit = || timed(|| (0..hashes).for_each(|_| sink(blake3::hash(black_box(&node)))));
-    compare("state map, per key | its hashes", BATCH as usize, || update(&batches(BATCH), false), limit);
+    compare(report, "state map, per key | its hashes", BATCH as usize, || update(&batches(BATCH), false), limit);
     let checks: Vec<_> = world.signed.iter().map(bare).collect();
     let limit = || timed(|| assert!(checks.iter().all(|check| check())));
     for (name, size, keep) in [
@@ -193,19 +212,19 @@ fn state_map(world: &World) {
         ("map key of 10, kept | bare ECDSA", 10, true),
     ] {
         let batches = batches(size);
-        compare(name, BATCH as usize, || update(&batches, keep), limit);
+        compare(report, name, BATCH as usize, || update(&batches, keep), limit);
     }
 }
 
-fn tree() {
+fn tree(report: &mut Report) {
     let leaves: Vec<_> = (0..10_000u32).map(|n| leaf_hash(&n.to_le_bytes())).collect();
     let ours = || timed(|| Tree::default().append(leaves.iter().copied()));
     let node = [1; 65];
     let limit = || timed(|| leaves.iter().for_each(|_| sink(Sha256::digest(black_box(node)))));
-    compare("tree, per leaf | SHA-256 of 65 bytes", leaves.len(), ours, limit);
+    compare(report, "tree, per leaf | SHA-256 of 65 bytes", leaves.len(), ours, limit);
 }
 
-fn receipts() {
+fn receipts(report: &mut Report) {
     let (mut tree, mut tiles, size) = (Tree::default(), MemoryTiles::default(), 50_000u32);
     tiles.write(tree.append((0..size).map(|n| leaf_hash(&n.to_le_bytes()))));
     let new = u64::from(size) - 256..size.into();
@@ -219,10 +238,10 @@ fn receipts() {
         verify_inclusion(leaf_hash(&u32::try_from(index).unwrap().to_le_bytes()), index, &head, path).unwrap();
     };
     let limit = || timed(|| new.clone().zip(&paths).for_each(check));
-    compare("inclusion path of 256 | its check", 256, ours, limit);
+    compare(report, "inclusion path of 256 | its check", 256, ours, limit);
 }
 
-fn whole_replay(world: &World) {
+fn whole_replay(report: &mut Report, world: &World) {
     let bytes: Vec<Vec<u8>> = world.batch.iter().map(|entry| entry.bytes().to_vec()).collect();
     let federation = world.manifest.federation();
     let ours = || {
@@ -235,11 +254,11 @@ fn whole_replay(world: &World) {
     };
     let checks: Vec<_> = world.signed.iter().map(bare).collect();
     let limit = || timed(|| assert!(checks.iter().all(|check| check())));
-    compare("decode, verify, replay | bare ECDSA", checks.len(), ours, limit);
+    compare(report, "decode, verify, replay | bare ECDSA", checks.len(), ours, limit);
 }
 
 /// A durable batch; the limit is one synced file with the same entries.
-fn commit(world: &World) {
+fn commit(report: &mut Report, world: &World) {
     let ours = || {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store"), &world.manifest).unwrap();
@@ -263,7 +282,7 @@ fn commit(world: &World) {
     let bytes: Vec<u8> = world.batch.iter().flat_map(|entry| entry.bytes()).copied().collect();
     let mut file = tempfile::tempfile().unwrap();
     let limit = || timed(|| write_synced(&mut file, &bytes));
-    compare("RocksDB, per entry | synced write", world.batch.len(), ours, limit);
+    compare(report, "RocksDB, per entry | synced write", world.batch.len(), ours, limit);
 }
 
 fn write_synced(file: &mut File, bytes: &[u8]) {

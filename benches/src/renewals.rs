@@ -122,7 +122,7 @@ impl Cost {
 
 /// A frontier of `n` logs, each cosigned by all, with true signatures in the first place.
 fn frontier(n: usize) -> (Frontier, Manifest) {
-    let manifest = manifest(&ports(n), 30_000, |_| Endpoints::default());
+    let manifest = manifest(&ports(n), Policy::recommended(n), |_| Endpoints::default());
     let cosigned = |log: usize, by: usize| {
         let origin = manifest.origin(&manifest.operators()[log].log());
         let checkpoint = Checkpoint { origin, head: Head { size: 1_000_000, root: TreeRoot([7; 32]) } };
@@ -215,7 +215,7 @@ pub(crate) fn addresses(port: u16) -> Vec<String> {
     vec![format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")]
 }
 
-pub(crate) fn manifest(ports: &[u16], heartbeat_ms: u64, endpoints: impl Fn(usize) -> Endpoints) -> Manifest {
+pub(crate) fn manifest(ports: &[u16], policy: Policy, endpoints: impl Fn(usize) -> Endpoints) -> Manifest {
     let operator = |(i, port): (usize, &u16)| Operator {
         name: domain(i),
         node_key: key(i).ed25519().unwrap().verifying_key(),
@@ -226,7 +226,6 @@ pub(crate) fn manifest(ports: &[u16], heartbeat_ms: u64, endpoints: impl Fn(usiz
         endpoints: endpoints(i),
     };
     let operators = ports.iter().enumerate().map(operator).collect();
-    let policy = Policy { heartbeat_ms, ..Policy::recommended(ports.len()) };
     let text = Genesis { name: "measured".into(), policy, operators }.text().unwrap();
     let line = |i| sign(&text, domain(i).as_str(), key(1_000 + i).ed25519().unwrap());
     let signatures = (0..ports.len()).map(line).collect();
@@ -251,7 +250,8 @@ struct LiveFederation {
 impl LiveFederation {
     fn start(runtime: &Runtime, n: usize, heartbeat: u64) -> Self {
         let (ports, dir) = (ports(n), tempfile::tempdir().unwrap());
-        let manifest = Arc::new(manifest(&ports, heartbeat, |_| Endpoints::default()));
+        let policy = Policy { heartbeat_ms: heartbeat, ..Policy::recommended(n) };
+        let manifest = Arc::new(manifest(&ports, policy, |_| Endpoints::default()));
         let start = |i: usize| Some(runtime.block_on(launch(config(&manifest, dir.path(), i, ports[i]))));
         let nodes: Vec<_> = (0..n).map(start).collect();
         let net = Self { manifest, nodes, _dir: dir, ports };

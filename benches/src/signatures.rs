@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{ROUNDS, timed};
+use crate::report::Report;
 
 /// Bytes of a message: about those of an attestation's text.
 const MESSAGE_BYTES: usize = 300;
@@ -25,11 +26,10 @@ struct Item {
     signature: Signature,
 }
 
-/// Prints, for each workload and size of batch, the time of a signature and how many L that is.
-pub(crate) fn run() {
-    println!("{:38} {:>11} {:>11} {:>7}", "time per signature, all cores", "ours", "L", "L/ours");
-    measure("the ratings", &ratings());
-    measure("all of different keys", &(0..COUNT).collect::<Vec<_>>());
+/// Adds a line for each workload and size of batch. Returns L, a second.
+pub(crate) fn run(report: &mut Report) -> f64 {
+    let ratings = measure(report, "signatures of the ratings", &ratings());
+    ratings.max(measure(report, "signatures of different keys", &(0..COUNT).collect::<Vec<_>>()))
 }
 
 /// The rater of each rating.
@@ -47,7 +47,7 @@ fn ratings() -> Vec<usize> {
     numbered.take(COUNT).collect()
 }
 
-fn measure(name: &str, signers: &[usize]) {
+fn measure(report: &mut Report, name: &str, signers: &[usize]) -> f64 {
     let secret = |n: usize| SecretKey::from_seed(Curve::Secp256k1, blake3::hash(&n.to_le_bytes()).as_bytes()).unwrap();
     let sign = |(n, signer): (usize, &usize)| {
         let (secret, mut message) = (secret(*signer), vec![b'.'; MESSAGE_BYTES]);
@@ -69,12 +69,11 @@ fn measure(name: &str, signers: &[usize]) {
             *best = (*best).min(batches(size));
         }
     }
+    let a_second = |time: Duration| items.len() as f64 / time.as_secs_f64();
     for (size, best) in BATCHES.into_iter().zip(best) {
-        let each = |time: Duration| time.as_secs_f64() / items.len() as f64 * 1e6;
-        let ratio = limit.as_secs_f64() / best.as_secs_f64();
-        let name = format!("{name}, batches of {size}");
-        println!("{name:38} {:>8.2} µs {:>8.2} µs {ratio:>7.2}", each(best), each(limit));
+        report.limited(&format!("{name}, batches of {size}"), a_second(best), ("L", a_second(limit)));
     }
+    a_second(limit)
 }
 
 /// Parses key and signature, hashes and verifies, as a batch does.

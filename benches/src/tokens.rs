@@ -10,7 +10,7 @@ use fama_ledger::event::{Action, Event, Nonce};
 use fama_ledger::id::{IdentityId, did};
 use fama_ledger::jose::{self, JoseKey, Jws};
 use fama_ledger::key::Curve;
-use fama_ledger::manifest::{Endpoints, Manifest};
+use fama_ledger::manifest::{Endpoints, Manifest, Policy};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
 use fama_node::config::{AuthSettings, Config};
@@ -19,6 +19,7 @@ use fama_node::wire::{Submission, SubmitRequest, SubmitResult};
 use serde_json::json;
 
 use crate::renewals::{addresses, config, domain, get, key, launch, manifest, ports, wait};
+use crate::report::Report;
 
 const ISSUER: &str = "https://auth.op-0.example";
 /// Agents that sign in; each may do so 240 times a minute.
@@ -34,9 +35,8 @@ struct Agent {
     id: IdentityId,
 }
 
-/// Prints tokens a second and the ratio to bare signatures, for agents with keys of each curve.
-pub(crate) fn run() {
-    println!("{:28} {:>12} {:>12} {:>7}", "tokens issued, a second", "ours", "limit", "ratio");
+/// Adds tokens a second next to bare signatures, for agents with keys of each curve.
+pub(crate) fn run(report: &mut Report) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     for curve in [Curve::Secp256k1, Curve::Ed25519] {
         let (ports, dir) = (ports(1), tempfile::tempdir().unwrap());
@@ -46,7 +46,7 @@ pub(crate) fn run() {
             token_keys: vec![token_key.ed25519().unwrap().verifying_key()],
             ..Endpoints::default()
         };
-        let manifest = Arc::new(manifest(&ports, 30_000, endpoints));
+        let manifest = Arc::new(manifest(&ports, Policy::recommended(1), endpoints));
         let usual = config(&manifest, dir.path(), 0, ports[0]);
         let auth = AuthSettings { listener: usual.query, token_key: Arc::new(key(2_000)), token_seconds: 300 };
         let node = runtime.block_on(launch(Config { auth: Some(auth), ..usual }));
@@ -63,11 +63,8 @@ pub(crate) fn run() {
             limit = limit.max(bare(&agents, &assertions, &token_key));
             ours = ours.max(issued(node.auth.unwrap(), &resource, &assertions));
         }
-        println!(
-            "{:28} {ours:>10.0}/s {limit:>10.0}/s {:>7.2}",
-            format!("agents with {}", curve.as_str()),
-            ours / limit
-        );
+        let task = format!("tokens issued to agents with {}", curve.as_str());
+        report.limited(&task, ours, ("their two signatures, bare", limit));
     }
 }
 

@@ -2,6 +2,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,33 +13,44 @@ use super::folder::Folder;
 /// How long a start may take.
 const START_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Connections that ask, each as soon as it has its answer.
-pub(super) const CONNECTIONS: usize = 2;
+pub(crate) const CONNECTIONS: usize = 2;
 /// How long they ask for the same paths.
 const ASKING: Duration = Duration::from_secs(5);
 
 /// A node as a process of its own; dropping it kills it.
-pub(super) struct RunningNode {
-    pub(super) child: Child,
-    pub(super) query: u16,
-    pub(super) submit: u16,
+pub(crate) struct RunningNode {
+    pub(crate) child: Child,
+    pub(crate) query: u16,
+    pub(crate) submit: u16,
 }
 
 impl RunningNode {
     /// Starts it, and waits until it says that it is ready: in seconds.
     pub(super) fn start(folder: &Folder) -> (Self, f64) {
         let (config, query, submit) = folder.configure();
-        let log = File::options().create(true).append(true).open(folder.path.join("node.log")).unwrap();
         let begun = Instant::now();
+        let mut node = Self::spawn(&config, &folder.path.join("node.log"), (query, submit));
+        node.ready();
+        (node, (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3)
+    }
+
+    /// Starts it with a configuration that has these ports, without waiting for it.
+    pub(crate) fn spawn(config: &Path, log: &Path, (query, submit): (u16, u16)) -> Self {
+        let log = File::options().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["node", "--stop-with-stdin", "--config"]).arg(config);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let mut node = Self { child, query, submit };
-        while !node.is_ready() {
-            assert!(node.child.try_wait().unwrap().is_none(), "the node ended: see node.log");
+        Self { child, query, submit }
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn ready(&mut self) {
+        let begun = Instant::now();
+        while !self.is_ready() {
+            assert!(self.child.try_wait().unwrap().is_none(), "the node ended: see its log");
             assert!(begun.elapsed() < START_TIMEOUT, "the node does not become ready");
             std::thread::sleep(Duration::from_millis(10));
         }
-        (node, (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3)
     }
 
     fn is_ready(&self) -> bool {
@@ -48,13 +60,13 @@ impl RunningNode {
     }
 
     /// As an operator stops it.
-    pub(super) fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success(), "see node.log");
+        assert!(self.child.wait().unwrap().success(), "see its log");
     }
 
     /// Asks for paths in turn, over all connections, again and again.
-    pub(super) fn ask(&self, paths: &[String]) -> Value {
+    pub(crate) fn ask(&self, paths: &[String]) -> Value {
         let begun = Instant::now();
         self.asked(paths, &|number| {
             let own = paths.iter().cycle().skip(number * paths.len() / CONNECTIONS);
@@ -63,7 +75,7 @@ impl RunningNode {
     }
 
     /// Asks for each path once.
-    pub(super) fn ask_once(&self, paths: &[String]) -> Value {
+    pub(crate) fn ask_once(&self, paths: &[String]) -> Value {
         self.asked(paths, &|number| Box::new(paths.iter().skip(number).step_by(CONNECTIONS)))
     }
 
@@ -107,17 +119,17 @@ impl Drop for RunningNode {
 }
 
 /// How long answers took, which came in so many seconds.
-pub(super) fn spread(mut times: Vec<Duration>, seconds: f64) -> Value {
+pub(crate) fn spread(mut times: Vec<Duration>, seconds: f64) -> Value {
     times.sort_unstable();
     let millis = |part: usize| (times[times.len() * part / 100].as_secs_f64() * 1e5).round() / 100.0;
     json!({"p50_ms": millis(50), "p99_ms": millis(99), "per_second": (times.len() as f64 / seconds).round()})
 }
 
 /// A connection over which requests follow one another.
-pub(super) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
-    pub(super) fn open(port: u16) -> std::io::Result<Self> {
+    pub(crate) fn open(port: u16) -> std::io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(START_TIMEOUT))?;
@@ -125,13 +137,27 @@ impl Connection {
     }
 
     /// The body of the answer, which must be a 200.
-    pub(super) fn get(&mut self, path: &str) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn get(&mut self, path: &str) -> std::io::Result<Vec<u8>> {
         write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         self.answer()
     }
 
+    /// The lines of a stream, once it has begun.
+    pub(crate) fn stream(mut self, path: &str) -> std::io::Result<impl BufRead> {
+        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut line = String::new();
+        // The first event says that it has begun.
+        while !line.starts_with("event: open") {
+            line.clear();
+            if self.0.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(self.0)
+    }
+
     /// Hands in an array of events: the answer, which must be a 200.
-    pub(super) fn submit(&mut self, body: &str) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn submit(&mut self, body: &str) -> std::io::Result<Vec<u8>> {
         write!(
             self.0.get_mut(),
             "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

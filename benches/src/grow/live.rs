@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 use fama_cli::synthetic::{Shape, Step, Workload};
 use fama_ledger::base64;
 use fama_ledger::entry::SignedEvent;
-use fama_ledger::key::Signature;
 use fama_node::clock;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use super::asking::{CONNECTIONS, Connection, RunningNode, spread};
 use super::costs::typical;
 use super::folder::Folder;
-use super::load::Signer;
+use super::load::{Made, Signer};
 
 /// Events a second that come in, each signed by its author.
 const EVENTS_PER_SECOND: usize = 1_000;
@@ -78,7 +77,8 @@ fn signed(folder: &Folder, shape: &Shape) -> Vec<String> {
     let count = EVENTS_PER_SECOND * SECONDS as usize;
     let longer = Shape { events: shape.events + 10 * count as u64, ..*shape };
     let longer = Workload::new(Shape { identities: fama_cli::synthetic::IDENTITIES_MAX, ..longer }).unwrap();
-    let (signer, now) = (Signer::new(folder, &longer), clock::now());
+    let mut signer = Signer::new(folder, &longer);
+    signer.made = Made::At(clock::now());
     let (then, there) = (shape.events, |identity: u32| longer.registered_at(identity) < shape.events);
     // Whose sponsor and key are those of the folder, too.
     let among = |index: &u64| match longer.step(*index) {
@@ -89,15 +89,16 @@ fn signed(folder: &Folder, shape: &Shape) -> Vec<String> {
         _ => false,
     };
     let indexes: Vec<u64> = (then..longer.shape().events).filter(among).take(count).collect();
-    let events: Vec<Value> = indexes
-        .into_par_iter()
-        .map(|index| {
-            let SignedEvent { event, signature: Signature::Secp256k1([rs @ .., _]), .. } = signer.sign(index, now)
-            else {
-                panic!("keys of a workload are on secp256k1");
-            };
-            json!({"text": event.text(), "signature": base64::encode(&rs)})
-        })
-        .collect();
-    events.chunks(BATCH).map(|batch| Value::from(batch.to_vec()).to_string()).collect()
+    let events: Vec<SignedEvent> = indexes.into_par_iter().map(|index| signer.sign(index)).collect();
+    events.chunks(BATCH).map(array).collect()
+}
+
+/// Events as the body of a request.
+pub(crate) fn array(events: &[SignedEvent]) -> String {
+    let one = |signed: &SignedEvent| {
+        // Without the recovery id, which has no place in it.
+        let signature = base64::encode(&signed.signature.as_bytes()[..64]);
+        json!({"text": signed.event.text(), "signature": signature})
+    };
+    Value::from_iter(events.iter().map(one)).to_string()
 }

@@ -11,7 +11,6 @@ use fama_ledger::event::{Action, Event, Method, RevokeReason};
 use fama_ledger::id::{Domain, FederationId, IdentityId};
 
 use fama_ledger::limits::{BATCH_ENTRIES_MAX, ENTRY_BYTES_MAX};
-use fama_ledger::manifest::Manifest;
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::time::Millis;
@@ -108,7 +107,7 @@ fn time(index: u64) -> Millis {
 
 /// Pieces of a range that end at multiples of `size`, which divides [`BATCH`] or is it; the first ones at powers of two, so
 /// that no provider attests in the batch in which it is admitted.
-fn ranges(all: Range<u64>, size: u64) -> impl Iterator<Item = Range<u64>> {
+pub(crate) fn ranges(all: Range<u64>, size: u64) -> impl Iterator<Item = Range<u64>> {
     let mut from = all.start;
     std::iter::from_fn(move || {
         let end = match from {
@@ -199,12 +198,24 @@ fn appended(view: &View<'_>, folder: &Folder) -> u64 {
     entry.event().map_or(0, |signed| u64::from_be_bytes(signed.event().nonce.0) + 1)
 }
 
+/// When events are made. A registration's time is part of the identity's id.
+#[derive(Clone, Copy)]
+pub(crate) enum Made {
+    /// At the simulated time of their index.
+    Then,
+    /// All at this time, but registrations at that of their index.
+    At(Millis),
+    /// All at this time.
+    AllAt(Millis),
+}
+
 /// Makes events. Each is the same whenever it is made.
-pub(super) struct Signer<'a> {
+pub(crate) struct Signer<'a> {
     workload: &'a Workload,
     federation: FederationId,
     home: Domain,
     operator: &'a SecretKey,
+    pub(crate) made: Made,
     /// Both versions of each provider's key.
     keys: Vec<[OnceLock<SecretKey>; 2]>,
     ids: Vec<OnceLock<IdentityId>>,
@@ -212,13 +223,24 @@ pub(super) struct Signer<'a> {
 
 impl<'a> Signer<'a> {
     pub(super) fn new(folder: &'a Folder, workload: &'a Workload) -> Self {
-        let manifest: &Manifest = &folder.manifest;
+        let home = (domain(OPERATOR), &folder.node_key);
+        Self::of(folder.manifest.federation(), home, workload, Made::Then)
+    }
+
+    /// Of a home whose operator has this key.
+    pub(crate) fn of(
+        federation: FederationId,
+        (home, operator): (Domain, &'a SecretKey),
+        workload: &'a Workload,
+        made: Made,
+    ) -> Self {
         let shape = workload.shape();
         Self {
             workload,
-            federation: manifest.federation(),
-            home: domain(OPERATOR),
-            operator: &folder.node_key,
+            federation,
+            home,
+            operator,
+            made,
             keys: (0..shape.providers.min(shape.identities)).map(|_| [OnceLock::new(), OnceLock::new()]).collect(),
             ids: (0..shape.identities).map(|_| OnceLock::new()).collect(),
         }
@@ -226,11 +248,15 @@ impl<'a> Signer<'a> {
 
     /// Signs and verifies on all cores.
     fn sign_all(&self, range: Range<u64>) -> Vec<VerifiedEvent> {
-        let signed = range.into_par_iter().map(|index| self.sign(index, time(index)));
+        let signed = range.into_par_iter().map(|index| self.sign(index));
         signed.map(|signed| signed.verify(&self.federation).unwrap()).collect()
     }
 
-    pub(super) fn sign(&self, index: u64, created: Millis) -> SignedEvent {
+    pub(crate) fn sign(&self, index: u64) -> SignedEvent {
+        let created = match self.made {
+            Made::Then => time(index),
+            Made::At(now) | Made::AllAt(now) => now,
+        };
         let (home, step) = (self.home.clone(), self.workload.step(index));
         let at = |action| event(self.federation, action, created, index);
         match step {
@@ -271,7 +297,8 @@ impl<'a> Signer<'a> {
         let (home, name) = (self.home.clone(), format!("person-{identity}").parse().unwrap());
         let index = self.workload.registered_at(identity);
         let action = Action::Register { home, name, key: key.public(), next: None, note: None };
-        event(self.federation, action, time(index), index)
+        let created = if let Made::AllAt(now) = self.made { now } else { time(index) };
+        event(self.federation, action, created, index)
     }
 
     fn id(&self, identity: u32) -> IdentityId {
@@ -279,7 +306,7 @@ impl<'a> Signer<'a> {
     }
 }
 
-fn sign(event: Event, key: &SecretKey, new: Option<&SecretKey>) -> SignedEvent {
+pub(crate) fn sign(event: Event, key: &SecretKey, new: Option<&SecretKey>) -> SignedEvent {
     let text = event.text();
     let countersignature = new.map(|new| new.sign(text.as_bytes()));
     SignedEvent { signer: key.public(), signature: key.sign(text.as_bytes()), countersignature, event }

@@ -1,0 +1,255 @@
+//! What nodes do as a whole: take events in, pass them on, answer. Each node is a process of its own, and all of them
+//! share this machine's cores with those who ask.
+//!
+//! The limit of what cannot be done without checking a signature is L: signatures that libsecp256k1 checks one by one, on
+//! all cores, with nothing else to do.
+mod net;
+
+use std::io::BufRead;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use fama_cli::synthetic::{SKEW, Shape, Workload};
+use fama_ledger::entry::SignedEvent;
+use fama_ledger::event::{Action, RevokeReason};
+use fama_ledger::id::IdentityId;
+use fama_ledger::profile::{ProfileProof, Required};
+use fama_ledger::secret::SecretKey;
+use fama_node::clock;
+use fama_tests::event;
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::grow::asking::{Connection, RunningNode};
+use crate::grow::live::array;
+use crate::grow::load::{Made, Signer, ranges, sign};
+use crate::renewals::{domain, key};
+use crate::report::Report;
+use net::{Net, sizes, until};
+
+const SHAPE: Shape =
+    Shape { events: 60_000, events_per_identity: 3, identities: 2_000, providers: 500, skew: SKEW, seed: 1 };
+/// Events that come before the measured ones: all registrations and admissions, and changes of keys.
+const BEFORE: u64 = 6_144;
+/// Most events that are handed in at a time before.
+const BATCH_BEFORE: u64 = 512;
+/// Events handed in as arrays, and in each.
+const IN_ARRAYS: u64 = 20_000;
+const ARRAY: u64 = 250;
+/// Clients that hand in arrays.
+const SENDERS: usize = 4;
+/// Events handed in one by one, by so many clients at the same time.
+const ALONE: u64 = 10_000;
+const CLIENTS: usize = 64;
+/// How long events come in while it is measured when they are final.
+const FINAL_SECONDS: u64 = 10;
+/// Revocations that somebody waits for.
+const REVOKED: usize = 30;
+const BETWEEN_REVOCATIONS: Duration = Duration::from_millis(200);
+/// How often a proof is checked.
+const PROOFS: u32 = 30;
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Adds a line for each task; `l` is L, a second.
+pub(crate) fn run(report: &mut Report, l: f64) {
+    let limit = ("L", l);
+    let workload = Workload::new(SHAPE).unwrap();
+    let (net, operator) = (Net::new(1), key(0));
+    let signer = Signer::of(net.manifest.federation(), (domain(0), &operator), &workload, Made::AllAt(clock::now()));
+    let mut home = net.start().pop().unwrap();
+    net.submit(ranges(0..BEFORE, BATCH_BEFORE).map(|range| signed(&signer, range)));
+    let arrays = BEFORE..BEFORE + IN_ARRAYS;
+    let bodies = bodies(&signer, arrays.clone(), ARRAY);
+    let (seconds, _) = hand_in(&home, &bodies, SENDERS, None);
+    report.limited("events taken in, arrays over HTTP", IN_ARRAYS as f64 / seconds, limit);
+    let bodies = self::bodies(&signer, arrays.end..arrays.end + ALONE, 1);
+    let (seconds, times) = hand_in(&home, &bodies, CLIENTS, None);
+    report.limited("events taken in, one by one over HTTP", ALONE as f64 / seconds, limit);
+    report.takes("  until a receipt is there", times);
+
+    let size = sizes(&mut Connection::open(home.query).unwrap()).0;
+    for (i, verify) in [(1, "full"), (2, "certified")] {
+        let begun = Instant::now();
+        let mut mirror = net.spawn(i, verify);
+        mirror.ready();
+        let mut connection = Connection::open(mirror.query).unwrap();
+        let agent = agent(0);
+        until("a mirror answers", PATIENCE, || connection.get(&agent).is_ok());
+        let answers = begun.elapsed();
+        until("a mirror has all", PATIENCE, || sizes(&mut connection).0 >= size);
+        report.limited(&format!("a new mirror, {verify}"), size as f64 / begun.elapsed().as_secs_f64(), limit);
+        report.takes("  until it answers", vec![answers]);
+        mirror.stop();
+    }
+    asked(report, &home);
+    proofs(report, &net, &home);
+    home = restarted(report, &net, home);
+    home.stop();
+    let begun = Instant::now();
+    let read = net.audit(0);
+    assert!(read >= size, "{read} of {size}");
+    report.limited("fama audit of a data folder", read as f64 / begun.elapsed().as_secs_f64(), limit);
+
+    for (operators, per_second) in [(4, 1_000), (16, 100)] {
+        until_final(report, &workload, operators, per_second);
+    }
+}
+
+fn agent(number: u32) -> String {
+    format!("/api/agent/person-{number}@{}", domain(0))
+}
+
+fn signed(signer: &Signer<'_>, range: std::ops::Range<u64>) -> Vec<SignedEvent> {
+    range.into_par_iter().map(|index| signer.sign(index)).collect()
+}
+
+/// Requests with so many events each.
+fn bodies(signer: &Signer<'_>, range: std::ops::Range<u64>, each: u64) -> Vec<String> {
+    signed(signer, range).chunks(usize::try_from(each).unwrap()).map(array).collect()
+}
+
+/// Hands in requests over so many connections, each after the answer to the one before or, with a rate, at its time. How
+/// many seconds it took, and how long each answer did, from when it was due.
+fn hand_in(node: &RunningNode, bodies: &[String], connections: usize, every: Option<Duration>) -> (f64, Vec<Duration>) {
+    let begun = Instant::now();
+    let sender = |number: usize| {
+        let (mut connection, mut times) = (Connection::open(node.submit).unwrap(), Vec::new());
+        for (at, body) in bodies.iter().enumerate().skip(number).step_by(connections) {
+            let due = every.map_or_else(Instant::now, |every| begun + every * u32::try_from(at).unwrap());
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let answer: Vec<Value> = serde_json::from_slice(&connection.submit(body).unwrap()).unwrap();
+            assert!(answer.iter().all(|one| one["status"] == 201), "{answer:?}");
+            times.push(due.elapsed());
+        }
+        times
+    };
+    let times = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..connections).map(|number| scope.spawn(move || sender(number))).collect();
+        senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
+    });
+    (begun.elapsed().as_secs_f64(), times)
+}
+
+/// Reads, next to an answer that is always the same.
+fn asked(report: &mut Report, home: &RunningNode) {
+    let rate = |paths: &[String]| home.ask(paths)["per_second"].as_f64().unwrap();
+    let fixed = ("a fixed answer", rate(&["/api".to_owned()]));
+    let typical: Vec<String> = (0..1_000).map(|i| agent(SHAPE.providers + i)).collect();
+    report.limited("GET /api/agent, typical", rate(&typical), fixed);
+    report.limited("GET /api/agent, most attested", rate(&[agent(0)]), fixed);
+    report.limited("GET /api/leaderboard", rate(&["/api/leaderboard".to_owned()]), fixed);
+    let proofs: Vec<String> = typical.iter().take(100).map(|path| format!("{path}/proof")).collect();
+    report.limited("GET a profile's proof", rate(&proofs), fixed);
+}
+
+/// Checking what a node proves.
+fn proofs(report: &mut Report, net: &Net, home: &RunningNode) {
+    let mut connection = Connection::open(home.query).unwrap();
+    let mut check = |number: u32| {
+        let text = String::from_utf8(connection.get(&format!("{}/proof", agent(number))).unwrap()).unwrap();
+        let begun = Instant::now();
+        let proof: ProfileProof = text.parse().unwrap();
+        let (question, now) = (proof.question.clone(), clock::now().0 / 1_000);
+        proof.verify(&net.manifest, &Required { question, max_age_seconds: 3_600, missing_max: 0, now }).unwrap();
+        begun.elapsed()
+    };
+    let typical = (0..PROOFS).map(|i| check(SHAPE.providers + i)).collect();
+    report.takes("a profile's proof checked, typical", typical);
+    report.takes("a profile's proof checked, most attested", (0..PROOFS).map(|_| check(0)).collect());
+}
+
+/// How long a node takes to start with its folder, after a kill.
+fn restarted(report: &mut Report, net: &Net, home: RunningNode) -> RunningNode {
+    drop(home);
+    let begun = Instant::now();
+    let mut home = net.spawn(0, "full");
+    home.ready();
+    report.takes("a start after kill -9", vec![begun.elapsed()]);
+    home
+}
+
+/// How long events take until a quorum has certified them, and a revocation until another node tells of it.
+fn until_final(report: &mut Report, workload: &Workload, operators: usize, per_second: u64) {
+    let (net, operator) = (Net::new(operators), key(0));
+    let signer = Signer::of(net.manifest.federation(), (domain(0), &operator), workload, Made::AllAt(clock::now()));
+    let nodes = net.start();
+    net.submit(ranges(0..BEFORE, BATCH_BEFORE).map(|range| signed(&signer, range)));
+    until("all nodes have all", PATIENCE, || {
+        nodes.iter().all(|node| {
+            let (has, certified) = sizes(&mut Connection::open(node.query).unwrap());
+            has > BEFORE && has == certified
+        })
+    });
+    let each = per_second / 10;
+    let bodies = bodies(&signer, BEFORE..BEFORE + FINAL_SECONDS * per_second, each);
+    let before = sizes(&mut Connection::open(nodes[0].query).unwrap()).1;
+    let looking = Connection::open(nodes[operators - 1].query).unwrap();
+    let entries = FINAL_SECONDS * per_second;
+    let begun = Instant::now();
+    let (times, seconds) = std::thread::scope(|scope| {
+        let looker = scope.spawn(move || certified(looking, before + entries, begun));
+        let every = Duration::from_millis(100);
+        let (seconds, _) = hand_in(&nodes[0], &bodies, SENDERS, Some(every));
+        (looker.join().unwrap(), seconds)
+    });
+    // Entries of the log that are no events come between: an event is final at the latest when as many entries are.
+    let due = |at: u64| Duration::from_millis(100 * (at / each));
+    let when = |at: u64| times.iter().find(|(size, _)| *size > before + at).map(|(_, time)| *time);
+    let lasted = (0..entries).map(|at| when(at).unwrap().saturating_sub(due(at))).collect();
+    report.takes(&format!("until final at another of {operators} nodes, {per_second}/s"), lasted);
+    assert!(seconds < 1.5 * FINAL_SECONDS as f64, "the node does not take {per_second} a second: {seconds} s");
+    if operators == 4 {
+        report.takes("a revocation until another node streams it", revoked(&net, &nodes));
+    }
+}
+
+/// Sizes of the certified log, each when it was first seen, until there are so many entries.
+fn certified(mut connection: Connection, size: u64, begun: Instant) -> Vec<(u64, Duration)> {
+    let mut seen = vec![(0, Duration::ZERO)];
+    until("all is final", PATIENCE, || {
+        let now = sizes(&mut connection).1;
+        if now > seen[seen.len() - 1].0 {
+            seen.push((now, begun.elapsed()));
+        }
+        now >= size
+    });
+    seen
+}
+
+/// Revokes keys at the first node, and waits for each at the stream of the last.
+fn revoked(net: &Net, nodes: &[RunningNode]) -> Vec<Duration> {
+    let (told, heard) = mpsc::sync_channel(REVOKED);
+    let mut stream = Connection::open(nodes[nodes.len() - 1].query).unwrap().stream("/api/stream?kind=key").unwrap();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        while stream.read_line(&mut line).is_ok_and(|read| read > 0) {
+            if line.starts_with("event: key") && told.send(Instant::now()).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    let federation = net.manifest.federation();
+    let leave = |i: usize| {
+        let (own, home, name) = (key(10_000 + i), domain(0), format!("leaver-{i}").parse().unwrap());
+        let action = Action::Register { home, name, key: own.public(), next: None, note: None };
+        (sign(event(federation, action, clock::now(), i as u64), &own, None), own)
+    };
+    let (registrations, keys): (Vec<_>, Vec<_>) = (0..REVOKED).map(leave).unzip();
+    let ids: Vec<_> = registrations.iter().map(|signed| signed.event.id()).collect();
+    net.submit(std::iter::once(registrations));
+    let mut connection = Connection::open(nodes[0].submit).unwrap();
+    let revoke = |(own, identity): (SecretKey, IdentityId)| {
+        let (home, key, reason) = (domain(0), own.public(), RevokeReason::Retired);
+        let action = Action::Revoke { home, identity, version: 1, key, reason };
+        let body = array(&[sign(event(federation, action, clock::now(), 0), &own, None)]);
+        let begun = Instant::now();
+        let answer: Value = serde_json::from_slice(&connection.submit(&body).unwrap()).unwrap();
+        assert_eq!(answer[0]["status"], 201, "{answer}");
+        let heard = heard.recv_timeout(PATIENCE).unwrap() - begun;
+        std::thread::sleep(BETWEEN_REVOCATIONS);
+        heard
+    };
+    keys.into_iter().zip(ids).map(revoke).collect()
+}
