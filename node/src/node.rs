@@ -35,6 +35,8 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Most network events that wait for the bridge.
 const EVENTS_MAX: usize = 256;
+/// How much less processor time than others the threads of the database get that write and compact tables, as `nice` counts: a third.
+const BACKGROUND_NICE: i32 = 5;
 /// Most connections of a listener that the system keeps until they are accepted; `net.core.somaxconn` may allow fewer.
 /// Of what does not fit the client hears nothing, and tries again after a second, three, seven. The standard library's
 /// 128 are a tenth of a second of a crowd.
@@ -399,13 +401,25 @@ fn own(config: &Config, manifest: &Manifest) -> Option<Own> {
 async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     let deadline = tokio::time::Instant::now() + if reload { RELOAD_TIMEOUT } else { LOCK_WAIT };
     loop {
-        match Store::open_with(&config.data_dir, &config.manifest, &config.storage) {
+        match open_behind_reads(config) {
             Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             opened => return opened,
         }
     }
+}
+
+/// Opens the database on a thread of lower priority. RocksDB's threads begin here, and keep it: on a busy machine no read
+/// waits for a flush or a compaction.
+fn open_behind_reads(config: &Config) -> Result<Store, StoreError> {
+    let open = || {
+        // On Linux that is of this thread alone. In vain where the system does not allow it: then reads wait now and then.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::nice(BACKGROUND_NICE);
+        Store::open_with(&config.data_dir, &config.manifest, &config.storage)
+    };
+    std::thread::scope(|scope| scope.spawn(open).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn app(shared: &Shared, config: &Config, slot: &Arc<ServingSlot>, submit: Option<SocketAddr>) -> App {

@@ -72,6 +72,7 @@ use fama_ledger::rows::{Changes, NodeChanges};
 use fama_ledger::time::Millis;
 
 mod backup;
+mod changed;
 mod compare;
 mod engine;
 mod keys;
@@ -308,6 +309,7 @@ pub struct Store {
     /// The first failure, from any thread; from then on nothing is written.
     failed: OnceLock<StoreError>,
     renewed: renewed::RenewedHeads,
+    changed: changed::ChangedSubjects,
     /// Whether a log goes back, or did since the store was opened: views then look for the record of it.
     rolls_back: AtomicBool,
     /// How many rollbacks were begun since then.

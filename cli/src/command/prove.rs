@@ -64,14 +64,15 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let parameters: Vec<_> = granted_by.into_iter().collect();
     let asked = (&[kind, &args.what, "proof"][..], parameters.as_slice());
     let (proof, shown) = fetch(&query, asked, Duration::from_secs(args.timeout), check)?;
-    if let Some(path) = &args.out {
+    let out = args.out.as_ref().filter(|path| path.as_os_str() != "-");
+    if let Some(path) = out {
         files::create(path, &proof, PUBLIC_MODE)?;
     }
     let mut json = json!({"kind": if kind == "event" { "event" } else { "profile" }, "bytes": proof.len()});
     if let Some(shown) = &shown {
         json["shows"] = shown.json();
     }
-    let Some(path) = &args.out else {
+    let Some(path) = out else {
         json["proof"] = json!(proof);
         return terminal.answer(&json, proof.trim_end());
     };

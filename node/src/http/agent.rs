@@ -15,11 +15,11 @@ use fama_ledger::time::Millis;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{self, AsOf};
+use super::answer::AsOf;
 use super::input::Params;
 use super::layers::Place;
 use super::moment::{Moment, handle};
-use super::ready::Stamp;
+use super::ready::{KeptProfile, Stamp};
 use super::view;
 use super::{ApiError, App, Serving};
 use crate::scores::{self, Open};
@@ -64,28 +64,32 @@ pub(super) async fn profile(
 
 /// The profile of `x`, ready-made if nothing changed that it was made of; `None` if what is kept is not enough.
 fn ready(moment: &Moment<'_>, x: &str) -> Result<Option<Response>, ApiError> {
-    let found = moment.find(x)?;
     let open = moment.open_statements();
     if !moment.has_scores() || !matches!(open, Open::Few(_)) {
         return Ok(None);
     }
+    if let Some(kept) = moment.app.ready.profile(&moment.view, x) {
+        return answered(moment, &kept, open).map(Some);
+    }
+    let found = moment.find(x)?;
     let stamp = Stamp::of(&moment.view, &found.id)?;
-    let is_final = is_final(moment, &found, &stamp.touched, open)?;
-    let kept = match moment.app.ready.body(&found.id, &stamp) {
-        Some(kept) => kept,
-        None => {
-            let Some(score) = moment.score(&found.id)? else { return Ok(None) };
-            let body = body(moment, &found, Some(score), Effort::Kept)?;
-            // That a revocation is not final is no change of any row.
-            let may_change = body.key_status.revocation_final == Some(false);
-            let json = serde_json::to_vec(&body).map_err(ApiError::internal)?;
-            if may_change {
-                return Ok(Some(answer::of(&json, ledger(moment, &found, is_final))));
-            }
-            moment.app.ready.keep(found.id, stamp, json)
-        }
-    };
-    Ok(Some(answer::of(&kept.1, ledger(moment, &found, is_final))))
+    if let Some(kept) = moment.app.ready.stamped(&moment.view, x, (&found, &stamp)) {
+        return answered(moment, &kept, open).map(Some);
+    }
+    let Some(score) = moment.score(&found.id)? else { return Ok(None) };
+    let body = body(moment, &found, Some(score), Effort::Kept)?;
+    let json = serde_json::to_vec(&body).map_err(ApiError::internal)?;
+    let made = KeptProfile::new(&moment.view, found, stamp, json);
+    // That a revocation is not final is no change of any row.
+    if body.key_status.revocation_final == Some(false) {
+        return answered(moment, &made, open).map(Some);
+    }
+    answered(moment, &moment.app.ready.keep(x, made), open).map(Some)
+}
+
+fn answered(moment: &Moment<'_>, profile: &KeptProfile, open: Open) -> Result<Response, ApiError> {
+    let is_final = is_final(moment, &profile.found, &profile.stamp.touched, open)?;
+    profile.answer(&ledger(moment, &profile.found, is_final))
 }
 
 /// The profile of `x`, with the key that it had at a time.

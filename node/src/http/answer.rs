@@ -13,6 +13,9 @@ pub(super) const FRONTIER: HeaderName = HeaderName::from_static("fama-frontier")
 /// The id of the state of which an answer is made; also on a 304.
 pub(super) const STATE_ID: HeaderName = HeaderName::from_static("fama-state-id");
 
+/// About how long the JSON of a ledger is, in bytes.
+const LEDGER_BYTES: usize = 256;
+
 /// What is said about one subject, and the state of the ledger of which it is said. The tag stands for all but the
 /// frontier and the state's id, which change with every entry of any log: they also travel as headers.
 #[derive(Serialize, JsonSchema)]
@@ -29,38 +32,33 @@ impl<T: Serialize> AsOf<T> {
     }
 }
 
-/// The answer of which `body` is the JSON of all but the ledger.
-pub(super) fn of(body: &[u8], ledger: LedgerView) -> Response {
-    let parts = parts(body, &ledger).and_then(|parts| Ok((parts, serde_json::to_string(&ledger.frontier)?)));
-    let ((tag, json), frontier) = match parts {
-        Ok(parts) => parts,
-        Err(error) => return ApiError::internal(error).into_response(),
-    };
-    let mut response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
-    for (name, value) in [(header::ETAG, tag), (FRONTIER, frontier), (STATE_ID, ledger.state_id)] {
-        match HeaderValue::try_from(value) {
-            Ok(value) => response.headers_mut().insert(name, value),
-            Err(error) => return ApiError::internal(error).into_response(),
-        };
-    }
-    response
-}
-
-/// The tag, and the JSON, which is written once.
-fn parts(body: &[u8], ledger: &LedgerView) -> Result<(String, Vec<u8>), serde_json::Error> {
+/// The entity tag of an answer of which `body` is the JSON of all but the ledger.
+pub(super) fn tag(body: &[u8], ledger: &LedgerView) -> Result<HeaderValue, ApiError> {
     let LedgerView { r#final, home, history, .. } = ledger;
     let mut tagged = blake3::Hasher::new();
-    tagged.update(body).update(&serde_json::to_vec(&(r#final, home, history))?);
+    tagged.update(body).update(&serde_json::to_vec(&(r#final, home, history)).map_err(ApiError::internal)?);
+    HeaderValue::try_from(format!("W/\"{}\"", Hex(tagged.finalize().as_bytes()))).map_err(ApiError::internal)
+}
+
+/// The answer of which `body` is the JSON of all but the ledger.
+pub(super) fn of(body: &[u8], tag: HeaderValue, ledger: &LedgerView) -> Result<Response, ApiError> {
     // The body is an object with members: the ledger becomes its last one.
-    let mut json = body.strip_suffix(b"}").unwrap_or(body).to_vec();
+    let mut json = Vec::with_capacity(body.len() + LEDGER_BYTES);
+    json.extend_from_slice(body.strip_suffix(b"}").unwrap_or(body));
     json.extend_from_slice(b",\"ledger\":");
-    serde_json::to_writer(&mut json, ledger)?;
+    serde_json::to_writer(&mut json, ledger).map_err(ApiError::internal)?;
     json.push(b'}');
-    Ok((format!("W/\"{}\"", Hex(tagged.finalize().as_bytes())), json))
+    let frontier = serde_json::to_string(&ledger.frontier).map_err(ApiError::internal)?;
+    let frontier = HeaderValue::try_from(frontier).map_err(ApiError::internal)?;
+    let state_id = HeaderValue::try_from(ledger.state_id.as_str()).map_err(ApiError::internal)?;
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], json).into_response();
+    response.headers_mut().extend([(header::ETAG, tag), (FRONTIER, frontier), (STATE_ID, state_id)]);
+    Ok(response)
 }
 
 impl<T: Serialize> IntoResponse for AsOf<T> {
     fn into_response(self) -> Response {
-        self.json().map_or_else(IntoResponse::into_response, |json| of(&json, self.ledger))
+        let json = self.json().and_then(|json| Ok((tag(&json, &self.ledger)?, json)));
+        json.and_then(|(tag, json)| of(&json, tag, &self.ledger)).into_response()
     }
 }

@@ -33,7 +33,10 @@ impl<'a> Moment<'a> {
         let view = app.shared.store.view();
         let logs = app.ready.logs(view.write_number(), || {
             let records = app.shared.manifest.operators().iter().map(|operator| record(&view, &operator.log()));
-            Ok(Logs { records: records.collect::<Result<_, ApiError>>()?, has_scores: view.has_scores()? })
+            let records = records.collect::<Result<Vec<_>, ApiError>>()?;
+            let states: Vec<LogState> = records.iter().map(|record| record.state.clone()).collect();
+            let state_id = state_id(app.shared.manifest.hash(), &states);
+            Ok(Logs { records, has_scores: view.has_scores()?, state_id })
         })?;
         Ok(Self { app, view, logs })
     }
@@ -100,8 +103,7 @@ impl<'a> Moment<'a> {
     }
 
     pub(super) fn state_id(&self) -> StateId {
-        let states: Vec<LogState> = self.logs().iter().map(|record| record.state.clone()).collect();
-        state_id(self.app.shared.manifest.hash(), &states)
+        self.logs.state_id
     }
 
     /// The largest size of `log` that this node knows to be signed by its owner.

@@ -3,13 +3,18 @@
 //!
 //! A profile's body is made of rows and history of its subject, of statements about its providers, and of notes. Each of
 //! these has a number in the view that grows with every change, so a body is right for exactly the views with its stamp.
-use std::sync::{Arc, PoisonError, RwLock};
+//! Mostly not even the stamp is read: the store knows which subjects changed lately.
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use fama_ledger::id::IdentityId;
+use axum::http::HeaderValue;
+use axum::response::Response;
+use fama_ledger::id::{IdentityId, StateId};
+use fama_ledger::join::LocatedIdentity;
 use fama_ledger::manifest::LogId;
 use moka::sync::Cache;
 
-use super::ApiError;
+use super::view::LedgerView;
+use super::{ApiError, answer};
 use crate::store::{ChangeCounts, LogRecord, StoreError, Touch, View};
 
 /// Memory for bodies of profiles, in bytes: some thousand.
@@ -36,36 +41,84 @@ pub(super) struct Logs {
     /// One per operator, in the manifest's order.
     pub(super) records: Vec<LogRecord>,
     pub(super) has_scores: bool,
+    pub(super) state_id: StateId,
 }
 
-/// The JSON of a profile's body, with its stamp.
-type Body = Arc<(Stamp, Vec<u8>)>;
+/// A profile as it is kept: whom it is about, and the JSON of its body.
+pub(super) struct KeptProfile {
+    pub(super) found: LocatedIdentity,
+    pub(super) stamp: Stamp,
+    /// The number of the last write of a view for which this is right.
+    write: Option<u64>,
+    json: Vec<u8>,
+    /// Entity tags: of the profile that is not final, and of the final one.
+    tags: [OnceLock<HeaderValue>; 2],
+}
+
+impl KeptProfile {
+    /// A profile that was made from this view.
+    pub(super) fn new(view: &View<'_>, found: LocatedIdentity, stamp: Stamp, json: Vec<u8>) -> Self {
+        Self { found, stamp, write: view.write_number(), json, tags: Default::default() }
+    }
+
+    /// The answer, with the ledger of the view in which it is given.
+    pub(super) fn answer(&self, ledger: &LedgerView) -> Result<Response, ApiError> {
+        let [open, last] = &self.tags;
+        let kept = if ledger.r#final { last } else { open };
+        let tag = match kept.get() {
+            Some(tag) => tag.clone(),
+            None => {
+                let tag = answer::tag(&self.json, ledger)?;
+                kept.get_or_init(|| tag).clone()
+            }
+        };
+        answer::of(&self.json, tag, ledger)
+    }
+}
 
 /// Ready-made answers of one app.
 pub struct Ready {
-    bodies: Cache<IdentityId, Body>,
+    /// By what was asked for, which says whom it is about.
+    profiles: Cache<String, Arc<KeptProfile>>,
     /// The states at the newest view, by the number of its last write.
     logs: RwLock<Option<(u64, Arc<Logs>)>>,
 }
 
 impl Default for Ready {
     fn default() -> Self {
-        let weigh = |_: &IdentityId, body: &Body| u32::try_from(body.1.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
-        Self { bodies: Cache::builder().max_capacity(BODIES_BYTES).weigher(weigh).build(), logs: RwLock::default() }
+        let weigh = |x: &String, kept: &Arc<KeptProfile>| {
+            u32::try_from(x.len() + kept.json.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
+        };
+        Self { profiles: Cache::builder().max_capacity(BODIES_BYTES).weigher(weigh).build(), logs: RwLock::default() }
     }
 }
 
 impl Ready {
-    /// The body of a profile, if it is kept and still right.
-    pub(super) fn body(&self, subject: &IdentityId, stamp: &Stamp) -> Option<Body> {
-        self.bodies.get(subject).filter(|kept| kept.0 == *stamp)
+    /// The profile of `x` in this view, if it is kept and nothing about it changed; `None` also if that is not known.
+    pub(super) fn profile(&self, view: &View<'_>, x: &str) -> Option<Arc<KeptProfile>> {
+        let kept = self.profiles.get(x)?;
+        let is_right = kept.write.is_some_and(|write| view.is_unchanged_since(&kept.found.id, write));
+        is_right.then_some(kept)
     }
 
-    /// Keeps the body of a profile.
-    pub(super) fn keep(&self, subject: IdentityId, stamp: Stamp, json: Vec<u8>) -> Body {
-        let body = Arc::new((stamp, json));
-        self.bodies.insert(subject, Arc::clone(&body));
-        body
+    /// The profile of `x`, whom `found` names in this view, if it is kept with the same stamp.
+    pub(super) fn stamped(
+        &self,
+        view: &View<'_>,
+        x: &str,
+        (found, stamp): (&LocatedIdentity, &Stamp),
+    ) -> Option<Arc<KeptProfile>> {
+        let kept = self.profiles.get(x).filter(|kept| kept.found == *found && kept.stamp == *stamp)?;
+        let KeptProfile { json, tags, .. } = &*kept;
+        let (write, json, tags) = (view.write_number(), json.clone(), tags.clone());
+        Some(self.keep(x, KeptProfile { found: found.clone(), stamp: stamp.clone(), write, json, tags }))
+    }
+
+    /// Keeps the profile of `x`.
+    pub(super) fn keep(&self, x: &str, profile: KeptProfile) -> Arc<KeptProfile> {
+        let profile = Arc::new(profile);
+        self.profiles.insert(x.to_owned(), Arc::clone(&profile));
+        profile
     }
 
     /// The states of the logs in a view whose last write has this number; made by `make` if they are not kept.

@@ -8,6 +8,7 @@ use rocksdb::properties::BACKGROUND_ERRORS;
 use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, IteratorMode, PrefixRange, ReadOptions, Snapshot};
 use rocksdb::{Error, WriteBatch as RocksBatch};
 
+use super::changed::Marks;
 use super::keys::Family;
 use super::options;
 use super::simulated::{self, Disk, Operation};
@@ -42,7 +43,7 @@ impl Engine {
 
     pub(super) fn batch(&self) -> WriteBatch<'_> {
         match self {
-            Self::Rocks(db) => WriteBatch::Rocks(db, RocksBatch::default()),
+            Self::Rocks(db) => WriteBatch::Rocks(db, RocksBatch::default(), Marks::default()),
             Self::Simulated(disk) => WriteBatch::Simulated(disk, Vec::new()),
         }
     }
@@ -117,14 +118,17 @@ impl Engine {
 
 /// Changes that are written together or not at all.
 pub(super) enum WriteBatch<'a> {
-    Rocks(&'a DB, RocksBatch),
+    Rocks(&'a DB, RocksBatch, Marks),
     Simulated(&'a Disk, Vec<Operation>),
 }
 
 impl WriteBatch<'_> {
     pub(super) fn put(&mut self, family: Family, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         match self {
-            Self::Rocks(db, batch) => batch.put_cf(column(db, family), key, value),
+            Self::Rocks(db, batch, marks) => {
+                marks.key(family, key.as_ref());
+                batch.put_cf(column(db, family), key, value);
+            }
             Self::Simulated(_, batch) => {
                 batch.push(Operation { family, key: key.as_ref().into(), value: Some(value.as_ref().into()) });
             }
@@ -133,7 +137,10 @@ impl WriteBatch<'_> {
 
     pub(super) fn delete(&mut self, family: Family, key: impl AsRef<[u8]>) {
         match self {
-            Self::Rocks(db, batch) => batch.delete_cf(column(db, family), key),
+            Self::Rocks(db, batch, marks) => {
+                marks.key(family, key.as_ref());
+                batch.delete_cf(column(db, family), key);
+            }
             Self::Simulated(_, batch) => batch.push(Operation { family, key: key.as_ref().into(), value: None }),
         }
     }
@@ -141,7 +148,8 @@ impl WriteBatch<'_> {
     /// Deletes every key that begins with `prefix`, at the cost of one key.
     pub(super) fn delete_prefix(&mut self, family: Family, prefix: &[u8]) {
         match self {
-            Self::Rocks(db, batch) => {
+            Self::Rocks(db, batch, marks) => {
+                marks.prefix(family);
                 let end = simulated::after(prefix).unwrap_or_else(|| vec![u8::MAX; KEY_BYTES_MAX]);
                 batch.delete_range_cf(column(db, family), prefix.to_vec(), end);
             }
@@ -152,11 +160,19 @@ impl WriteBatch<'_> {
         }
     }
 
+    /// What it changes so far; nothing from then on. None on a simulated disk, whose views have no numbers.
+    pub(super) fn marks(&mut self) -> Marks {
+        match self {
+            Self::Rocks(_, _, marks) => std::mem::take(marks),
+            Self::Simulated(..) => Marks::default(),
+        }
+    }
+
     /// Writes the whole batch atomically; an empty batch does nothing.
     pub(super) fn write(self, sync: bool) -> Result<(), EngineError> {
         match self {
-            Self::Rocks(_, batch) if batch.is_empty() => Ok(()),
-            Self::Rocks(db, batch) => db.write_opt(batch, &options::write(sync)).map_err(failure),
+            Self::Rocks(_, batch, _) if batch.is_empty() => Ok(()),
+            Self::Rocks(db, batch, _) => db.write_opt(batch, &options::write(sync)).map_err(failure),
             Self::Simulated(_, batch) if batch.is_empty() => Ok(()),
             Self::Simulated(disk, batch) => disk.write(batch, sync),
         }

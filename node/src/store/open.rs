@@ -13,6 +13,7 @@ use fama_ledger::log::{LogError, TILE_WIDTH, Tiles, leaf_hash, root_at};
 use fama_ledger::manifest::{LogId, Manifest};
 use rocksdb::{ColumnFamilyDescriptor, DB, Error, ErrorKind, Options};
 
+use super::changed::ChangedSubjects;
 use super::engine::Engine;
 use super::keys::{self, Family, META_FEDERATION, META_FORMAT, log8};
 use super::manifests::{MANIFEST_VALUE_BYTES_MAX, STANDS_LOST};
@@ -184,6 +185,7 @@ fn unowned(engine: Engine, dir: &Path, manifest: &Arc<Manifest>) -> Store {
         rollbacks_begun: AtomicU64::new(0),
         interrupted,
         renewed,
+        changed: ChangedSubjects::default(),
     }
 }
 

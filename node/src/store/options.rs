@@ -106,7 +106,7 @@ fn family(family: Family, cache: &Cache) -> Options {
     if family == Family::Tiles {
         options.set_compression_type(DBCompressionType::None);
     } else {
-        // Nine tenths of the data are in the last level, and are written there once; what is above is written again.
+        // Nine tenths of the data are in the last level, and are written there less often than above it.
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
         options.set_bottommost_compression_options(ZLIB_WINDOW_BITS, ZSTD_LEVEL, 0, 0, true);

@@ -402,6 +402,37 @@ fn histories_are_newest_first_in_pages() {
 }
 
 #[test]
+fn a_subject_is_unchanged_until_something_about_it_is_written() {
+    let (_dir, manifest, store) = temp();
+    let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let (agent, service) = (key(1), key(2));
+    let (a, s) = (log.register("agent", &agent, None), log.register("service", &service, None));
+    log.commit(&store, &[a.clone(), s.clone()], &[]);
+    let before = store.view();
+    let number = before.write_number().unwrap();
+    let unchanged = |view: &View<'_>| [&a, &s].map(|one| view.is_unchanged_since(&one.id(), number));
+    assert_eq!(unchanged(&before), [true, true]);
+    log.commit(&store, &[log.register("other", &key(3), None)], &[]);
+    assert_eq!(unchanged(&store.view()), [true, true], "nothing about these two");
+    log.commit(&store, &[log.attest(&service, s.id(), a.id(), 0)], &[]);
+    let view = store.view();
+    assert_eq!(unchanged(&view), [false, true]);
+    let now = view.write_number().unwrap();
+    assert!(view.is_unchanged_since(&a.id(), now));
+    assert!(!before.is_unchanged_since(&a.id(), now), "what is read now is not right for an earlier view");
+    let admit = Action::Admit {
+        operator: log.id.operator.clone(),
+        provider: s.id(),
+        service: "karma".parse().unwrap(),
+        domain: domain("service.example"),
+        method: Method::Manual,
+        from: 0,
+    };
+    log.commit(&store, &[log.signed(&key(10), 0, admit)], &[]);
+    assert_eq!(unchanged(&store.view()), [false, false], "a statement counts for all");
+}
+
+#[test]
 fn subjects_of_a_provider() {
     let (_dir, manifest, store) = temp();
     let mut log = Log::begin(&store, &manifest, "alpha.example");

@@ -187,12 +187,13 @@ impl Store {
         batch.put(family, key, codec::encode(value));
     }
 
-    pub(super) fn write(&self, batch: WriteBatch<'_>, sync: bool) -> Result<(), StoreError> {
+    pub(super) fn write(&self, mut batch: WriteBatch<'_>, sync: bool) -> Result<(), StoreError> {
         // A write after a failed one may succeed and leave a gap on disk. Only reopening shows what is there.
         if let Some(error) = self.failed.get() {
             return Err(error.clone());
         }
-        batch.write(sync).map_err(|error| self.database(&error))
+        let (marks, write) = (batch.marks(), || batch.write(sync).map_err(|error| self.database(&error)));
+        self.changed.mark(&marks, write, || self.engine.sequence())
     }
 }
 
