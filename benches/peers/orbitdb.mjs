@@ -1,0 +1,90 @@
+// OrbitDB with an indexed key-value database: `node orbitdb.mjs N FOLDER` prints what it measured as JSON.
+import { fork } from "node:child_process";
+import { join } from "node:path";
+import { disk, folderOf, handIn, memory, now, payloads, queries, syncResult, until, versions } from "./measure.mjs";
+
+// Its libp2p wants a function that Node.js has from version 22 on.
+Promise.withResolvers ??= function withResolvers() {
+  const made = {};
+  made.promise = new this((resolve, reject) => Object.assign(made, { resolve, reject }));
+  return made;
+};
+const { gossipsub } = await import("@chainsafe/libp2p-gossipsub");
+const { noise } = await import("@chainsafe/libp2p-noise");
+const { yamux } = await import("@chainsafe/libp2p-yamux");
+const { identify } = await import("@libp2p/identify");
+const { tcp } = await import("@libp2p/tcp");
+const { multiaddr } = await import("@multiformats/multiaddr");
+const { createOrbitDB, KeyValueIndexed } = await import("@orbitdb/core");
+const { LevelBlockstore } = await import("blockstore-level");
+const { LevelDatastore } = await import("datastore-level");
+const { bitswap } = await import("@helia/block-brokers");
+const { Helia } = await import("@helia/utils");
+const { createLibp2p } = await import("libp2p");
+
+const OPTIONS = { Database: KeyValueIndexed() };
+
+/** A peer whose blocks and pins are on disk: Helia by itself keeps them in memory. It asks no gateways. */
+async function start(folder) {
+  const libp2p = await createLibp2p({
+    addresses: { listen: ["/ip4/127.0.0.1/tcp/0"] },
+    transports: [tcp()], connectionEncrypters: [noise()], streamMuxers: [yamux()],
+    services: { identify: identify(), pubsub: gossipsub({ allowPublishToZeroTopicPeers: true }) },
+  });
+  const [blockstore, datastore] = [new LevelBlockstore(join(folder, "blocks")), new LevelDatastore(join(folder, "pins"))];
+  await blockstore.open();
+  await datastore.open();
+  const ipfs = new Helia({ libp2p, blockstore, datastore, blockBrokers: [bitswap()], routers: [] });
+  await ipfs.start();
+  return { ipfs, orbitdb: await createOrbitDB({ ipfs, directory: join(folder, "orbitdb") }) };
+}
+
+async function replica({ folder, address, peer, subject, nonce }) {
+  const { ipfs, orbitdb } = await start(folder);
+  await ipfs.libp2p.dial(multiaddr(peer));
+  const db = await orbitdb.open(address, OPTIONS);
+  let entries = 0;
+  db.events.on("update", () => (entries += 1));
+  await until(async () => (await db.get(subject))?.nonce === nonce);
+  // The index has the newest entry at once, and the older ones, which it refers to, later: until then it lacks subjects.
+  process.send({ first: true });
+  await until(async () => (await db.all()).length === Number(process.argv[4]));
+  process.send({ all: true });
+}
+
+function sync(told, count, subjects) {
+  const begun = now();
+  const child = fork(import.meta.filename, ["replica", JSON.stringify(told), String(subjects)]);
+  return new Promise((resolve, reject) => {
+    child.on("message", ({ all }) => {
+      if (!all) return;
+      resolve(syncResult(count, begun));
+      child.kill();
+    });
+    child.once("exit", (code) => reject(new Error(`the replica ended: ${code}`)));
+  });
+}
+
+async function main(count, folder) {
+  const events = payloads(count);
+  const { ipfs, orbitdb } = await start(folderOf(folder, "writer"));
+  const db = await orbitdb.open("peers", OPTIONS);
+  const figures = await handIn(events, (event) => db.put(event.subject, event));
+  const subjects = new Set(events.map(({ subject }) => subject)).size;
+  const point_queries = await queries(events.map(({ subject }) => subject), async (subject) => {
+    if ((await db.get(subject)) === undefined) throw new Error(`${subject} is missing`);
+  });
+  const resident_memory_bytes = memory(process.pid);
+  const { subject, nonce } = events.at(-1);
+  const told = { folder: folderOf(folder, "replica"), address: db.address, peer: ipfs.libp2p.getMultiaddrs()[0].toString(), subject, nonce };
+  const full = await sync(told, count, subjects);
+  console.log(JSON.stringify({
+    system: "OrbitDB", version: versions("@orbitdb/core", "@helia/utils", "libp2p", "blockstore-level", "classic-level"), events: count,
+    ...figures, sync: full, quick_sync: null, point_queries,
+    disk_bytes_per_event: Math.round(disk(`${folder}/writer`) / count), resident_memory_bytes,
+  }));
+  process.exit(0);
+}
+
+if (process.argv[2] === "replica") await replica(JSON.parse(process.argv[3]));
+else await main(Number(process.argv[2]), process.argv[3]);
