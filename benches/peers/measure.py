@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-EVENTS_IN_FLIGHT, QUERIES_IN_FLIGHT, BATCH = 16, 4, 250
+QUERIES_IN_FLIGHT, BATCH = 4, 250
 ONE_BY_ONE_SECONDS, QUERY_SECONDS, QUERIES_MAX = 20.0, 5.0, 20_000
 
 Json = dict[str, Any]

@@ -15,14 +15,15 @@ const { yamux } = await import("@chainsafe/libp2p-yamux");
 const { identify } = await import("@libp2p/identify");
 const { tcp } = await import("@libp2p/tcp");
 const { multiaddr } = await import("@multiformats/multiaddr");
-const { createOrbitDB, KeyValueIndexed } = await import("@orbitdb/core");
+const { ComposedStorage, createOrbitDB, IPFSBlockStorage, KeyValueIndexed, LRUStorage } = await import("@orbitdb/core");
 const { LevelBlockstore } = await import("blockstore-level");
 const { LevelDatastore } = await import("datastore-level");
 const { bitswap } = await import("@helia/block-brokers");
 const { Helia } = await import("@helia/utils");
 const { createLibp2p } = await import("libp2p");
 
-const OPTIONS = { Database: KeyValueIndexed() };
+/** Milliseconds after which a block that is not here yet is given up; OrbitDB's default of half a minute may be too short. */
+const TIMEOUT = 600_000;
 const DURABLE = {
   synced: false,
   durable: "written to LevelDB's logs, never synced: a killed process loses nothing, a power failure may",
@@ -46,10 +47,17 @@ async function start(folder) {
   return { ipfs, orbitdb: await createOrbitDB({ ipfs, directory: join(folder, "orbitdb") }) };
 }
 
+/** Opens a database with OrbitDB's own storages, but for the time-out. */
+async function open({ ipfs, orbitdb }, name) {
+  const blocks = await IPFSBlockStorage({ ipfs, pin: true, timeout: TIMEOUT });
+  const entryStorage = await ComposedStorage(await LRUStorage({ size: 1000 }), blocks);
+  return orbitdb.open(name, { Database: KeyValueIndexed(), entryStorage });
+}
+
 async function replica({ folder, address, peer, subject, nonce }) {
-  const { ipfs, orbitdb } = await start(folder);
-  await ipfs.libp2p.dial(multiaddr(peer));
-  const db = await orbitdb.open(address, OPTIONS);
+  const node = await start(folder);
+  await node.ipfs.libp2p.dial(multiaddr(peer));
+  const db = await open(node, address);
   // An entry joins the log once all that it refers to is there and checked.
   await until(async () => (await db.get(subject))?.nonce === nonce);
   process.send((await db.log.values()).length);
@@ -70,15 +78,15 @@ function sync(told, count) {
 
 async function main(count, folder) {
   const events = payloads(count);
-  const { ipfs, orbitdb } = await start(folderOf(folder, "writer"));
-  const db = await orbitdb.open("peers", OPTIONS);
+  const node = await start(folderOf(folder, "writer"));
+  const db = await open(node, "peers");
   const figures = await handIn(events, (event) => db.put(event.subject, event));
   const point_queries = await queries(events.map(({ subject }) => subject), async (subject) => {
     if ((await db.get(subject)) === undefined) throw new Error(`${subject} is missing`);
   });
   const resident_memory_bytes = memory(process.pid);
   const { subject, nonce } = events.at(-1);
-  const told = { folder: folderOf(folder, "replica"), address: db.address, peer: ipfs.libp2p.getMultiaddrs()[0].toString(), subject, nonce };
+  const told = { folder: folderOf(folder, "replica"), address: db.address, peer: node.ipfs.libp2p.getMultiaddrs()[0].toString(), subject, nonce };
   const full = await sync(told, count);
   console.log(JSON.stringify({
     system: "OrbitDB", version: versions("@orbitdb/core", "@helia/utils", "libp2p", "blockstore-level", "classic-level"), events: count,

@@ -22,6 +22,8 @@ from install import HERE, PLACE, PYTHON, TARGET, Missing, say
 from table import lines
 
 RESULTS = TARGET / "bench/peers.json"
+"""Of a run of all systems; what only a part of them did, or with few events, is next to it."""
+PART = RESULTS.with_suffix(".part.json")
 EVENTS, EVENTS_CHECK = 10_000, 20
 CORES = 2
 TIMEOUT_SECONDS = 1_200
@@ -68,8 +70,9 @@ def measure(leg: Leg, events: int, before: tuple[str, ...] = ()) -> dict[str, An
     os.sync()
     environment = {**os.environ, "FAMA_BIN": str(install.fama_program()), "PYTHONDONTWRITEBYTECODE": "1"}
     child = subprocess.Popen(
-        [*before, *leg.command(events, folder)], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [*before, *leg.command(events, folder)], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores()),
+    )  # fmt: skip
     try:
         out, _ = child.communicate(timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -82,6 +85,10 @@ def measure(leg: Leg, events: int, before: tuple[str, ...] = ()) -> dict[str, An
     return {**json.loads(out.splitlines()[-1]), "system": leg.name}
 
 
+def cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0))[:CORES]
+
+
 def end(child: subprocess.Popen) -> None:
     """Ends whatever is left of a session that this program began."""
     try:
@@ -91,8 +98,8 @@ def end(child: subprocess.Popen) -> None:
     child.wait()
 
 
-def all_of(legs: list[Leg], events: int) -> int:
-    """Measures them; how many failed."""
+def all_of(legs: list[Leg], events: int, out: Path) -> int:
+    """Measures them and writes down what is known after each; how many failed."""
     known = {"machine": machine(), "events": events, "systems": []}
     failures = 0
     for leg in legs:
@@ -107,15 +114,15 @@ def all_of(legs: list[Leg], events: int) -> int:
         word = result.get("failed") or (f"skipped, {result['missing']}" if "missing" in result else "done")
         say(f"{leg.name}: {word} after {time.monotonic() - begun:.0f} s")
         known["systems"].append(result)
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.with_suffix(".part" if events == EVENTS_CHECK else ".json").write_text(json.dumps(known, indent=1) + "\n")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(known, indent=1) + "\n")
     return failures
 
 
 def machine() -> dict[str, Any]:
     model = next((line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    return {"processor": model, "cores": len(os.sched_getaffinity(0)), "kernel": platform.release(), "day": day}
+    return {"processor": model, "cores": len(cores()), "kernel": platform.release(), "day": day}
 
 
 def count_syncs(legs: list[Leg]) -> int:
@@ -144,14 +151,14 @@ def main() -> int:
     parser.add_argument("--only", metavar="SYSTEM", help="only this one")
     asked = parser.parse_args()
     legs = [leg for leg in LEGS if asked.only in (None, leg.name)]
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     if asked.syncs:
         return count_syncs(legs)
     if asked.check:
         install.may_install = False
-        return 1 if all_of(legs, EVENTS_CHECK) else 0
-    failures = 0 if asked.table else all_of(legs, asked.events)
-    print("\n".join(lines(json.loads(RESULTS.read_text()))))
+        return 1 if all_of(legs, EVENTS_CHECK, PART) else 0
+    out = RESULTS if len(legs) == len(LEGS) else PART
+    failures = 0 if asked.table else all_of(legs, asked.events, out)
+    print("\n".join(lines(json.loads(out.read_text()))))
     return 1 if failures else 0
 
 
