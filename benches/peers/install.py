@@ -17,7 +17,6 @@ PYTHON = PLACE / "python/bin/python3"
 NODE_MIN = 20
 """Versions that npm picks for packages of packages are those of this day."""
 NPM_DAY = "2026-11-29"
-RELAY = "nostr-rs-relay", "0.8.12"
 
 may_install = True
 """Whether what is missing is installed; otherwise it is only said."""
@@ -97,21 +96,9 @@ def python() -> None:
     shutil.copy(wanted, done)
 
 
-def relay() -> None:
-    """The Nostr relay, which cargo compiles: some minutes, once."""
+def npm_and_python() -> None:
     npm()
-    name, version = RELAY
-    place = PLACE / "relay"
-    marker = place / f"{version}.complete"
-    if marker.exists():
-        return
     python()
-    begin(f"{name} {version}, which takes some minutes to compile")
-    build = place / "build"
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(build), "PROTOC": str(PYTHON.parent / "protoc")}
-    run(os.environ.get("CARGO", "cargo"), "install", "--quiet", "--force", "--version", f"={version}", "--root", place, name, env=environment)
-    shutil.rmtree(build)
-    marker.touch()
 
 
 def fama() -> None:

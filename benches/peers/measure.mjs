@@ -97,6 +97,20 @@ export function memory(...pids) {
   return pids.map(own).reduce((sum, bytes) => sum + bytes, 0);
 }
 
+/** A process and all that it started. */
+export function family(pid) {
+  const parent = (of) => Number(readFileSync(`/proc/${of}/stat`, "utf8").replace(/.*\) . /, "").split(" ")[0]);
+  const numbers = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const isChild = (of) => {
+    try {
+      return parent(of) === pid;
+    } catch {
+      return false; // it ended meanwhile
+    }
+  };
+  return [pid, ...numbers.filter(isChild)];
+}
+
 /** Bytes of all files below a folder, without holes and without room that is only reserved. */
 export function disk(folder) {
   return readdirSync(folder, { recursive: true })

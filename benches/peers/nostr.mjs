@@ -1,16 +1,17 @@
-// A Nostr relay, nostr-rs-relay with SQLite: `node nostr.mjs N FOLDER` prints what it measured as JSON.
-import { writeFileSync } from "node:fs";
+// A Nostr relay, nostr_relay with SQLite: `node nostr.mjs N FOLDER` prints what it measured as JSON.
+import { execFileSync } from "node:child_process";
+import { realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { finalizeEvent, generateSecretKey } from "nostr-tools/pure";
 import { WebSocket } from "ws";
 import { ifUp, send, start, stop } from "./http.mjs";
-import { disk, folderOf, freePort, handIn, memory, now, payloads, queries, syncResult, until, versions } from "./measure.mjs";
+import { disk, family, folderOf, freePort, handIn, memory, now, payloads, queries, syncResult, until, versions } from "./measure.mjs";
 
 const AUTHORS = 16;
 /** That of labels (NIP-32): signed statements about somebody. */
 const KIND = 1985;
-/** Next to what npm installed, since cargo installs it. */
-const PROGRAM = join(import.meta.dirname, "node_modules/../relay/bin/nostr-rs-relay");
+/** Next to what npm installed, since it is a program in Python. */
+const PYTHON = realpathSync(join(import.meta.dirname, "node_modules")).replace(/node_modules$/, "python/bin");
 const IN_FLIGHT = 250;
 const DURABLE = {
   synced: false,
@@ -21,16 +22,22 @@ const DURABLE = {
   ],
 };
 
-async function serve(folder) {
-  const [config, port] = [join(folder, "config.toml"), await freePort()];
+/** A relay with the settings that it comes with, but for the bound on what one request finds. */
+async function serve(folder, count) {
+  const [config, port] = [join(folder, "config.yaml"), await freePort()];
   writeFileSync(config, [
-    "[info]", `relay_url = "ws://127.0.0.1:${port}/"`, "[network]", 'address = "127.0.0.1"', `port = ${port}`, "",
+    "relay_name: peers", `max_limit: ${2 * count}`, "storage:", `  sqlalchemy.url: sqlite+aiosqlite:///${join(folder, "nostr.sqlite3")}`,
+    "  num_concurrent_reqs: 10", "  num_concurrent_adds: 2", "  validators:", "    - nostr_relay.validators.is_not_too_large",
+    "    - nostr_relay.validators.is_signed", "    - nostr_relay.validators.is_recent", "    - nostr_relay.validators.is_not_hellthread",
+    "gunicorn:", `  bind: 127.0.0.1:${port}`, "  workers: 1", "  loglevel: warning", "",
   ].join("\n"));
-  const env = { ...process.env, RUST_LOG: "error" };
-  const relay = start(join(folder, "log"), PROGRAM, ["--db", folder, "--config", config], { env });
+  const relay = start(join(folder, "log"), join(PYTHON, "nostr-relay"), ["-c", config, "serve"]);
   await until(async () => (await ifUp(() => send(port, "GET", "/")))?.status === 200);
   return { process: relay, port };
 }
+
+const version = () =>
+  execFileSync(join(PYTHON, "python3"), ["-c", "from importlib.metadata import version; print(version('nostr_relay'))"], { encoding: "utf8" }).trim();
 
 /** A connection to a relay, over which many things are under way. */
 class Client {
@@ -101,7 +108,7 @@ async function main(count, folder) {
   const keys = Array.from({ length: AUTHORS }, generateSecretKey);
   const events = payloads(count);
   const signed = events.map((payload, i) => sign(payload, keys[i % AUTHORS]));
-  const first = await serve(folderOf(folder, "first"));
+  const first = await serve(folderOf(folder, "first"), count);
   const before = disk(join(folder, "first"));
   const client = await Client.open(first);
   const publish = (event) => client.publish(event);
@@ -109,10 +116,10 @@ async function main(count, folder) {
   const point_queries = await queries(events.map(({ subject }) => subject), async (subject) => {
     if ((await client.newest(subject)) === undefined) throw new Error(`${subject} is missing`);
   });
-  const resident_memory_bytes = memory(first.process.pid);
+  const resident_memory_bytes = memory(...family(first.process.pid));
   const bytes = disk(join(folder, "first")) - before;
   const begun = now();
-  const second = await serve(folderOf(folder, "second"));
+  const second = await serve(folderOf(folder, "second"), count);
   const copy = await Client.open(second);
   const held = await mirror(client, copy);
   if ((await copy.newest(events.at(-1).subject)) === undefined || held !== count) throw new Error(`the second relay has ${held} of ${count}`);
@@ -120,7 +127,7 @@ async function main(count, folder) {
   await stop(first.process);
   await stop(second.process);
   console.log(JSON.stringify({
-    system: "Nostr relay", version: { "nostr-rs-relay": "0.8.12", ...versions("nostr-tools", "ws") }, events: count,
+    system: "Nostr relay", version: { nostr_relay: version(), ...versions("nostr-tools", "ws") }, events: count,
     ...figures, sync, quick_sync: null, point_queries, disk_bytes_per_event: Math.round(bytes / count), resident_memory_bytes, ...DURABLE,
   }));
   process.exit(0);

@@ -1,9 +1,8 @@
 // The PLC directory server with PostgreSQL: `node plc.mjs N FOLDER` prints what it measured as JSON.
 import { execFileSync } from "node:child_process";
-import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ifUp, must, send, start, stop } from "./http.mjs";
-import { folderOf, freePort, handIn, memory, now, queries, require, syncResult, until, versions } from "./measure.mjs";
+import { family, folderOf, freePort, handIn, memory, now, queries, require, syncResult, until, versions } from "./measure.mjs";
 
 const { createOp } = require("@did-plc/lib");
 const { Secp256k1Keypair } = require("@atproto/crypto");
@@ -101,20 +100,6 @@ async function mirror(from, to) {
     fresh.forEach(({ cid }) => seen.add(cid));
     after = `&after=${encodeURIComponent(lines.at(-1).createdAt)}`;
   }
-}
-
-/** A process and all that it started. */
-function family(pid) {
-  const parent = (of) => Number(readFileSync(`/proc/${of}/stat`, "utf8").replace(/.*\) . /, "").split(" ")[0]);
-  const numbers = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  const isChild = (of) => {
-    try {
-      return parent(of) === pid;
-    } catch {
-      return false; // it ended meanwhile
-    }
-  };
-  return [pid, ...numbers.filter(isChild)];
 }
 
 async function main(count, folder) {

@@ -51,7 +51,7 @@ LEGS = [
     Leg("Fama, batch_ms = 1", "fama.mjs", install.fama, ("1",)),
     Leg("Autobase", "autobase.mjs", install.npm),
     Leg("OrbitDB", "orbitdb.mjs", install.npm),
-    Leg("Nostr relay", "nostr.mjs", install.relay),
+    Leg("Nostr relay", "nostr.mjs", install.npm_and_python),
     Leg("PLC directory", "plc.mjs", install.npm),
     Leg("KERI", "keripy.py", install.python, divisor=10),
 ]
