@@ -26,7 +26,7 @@ const DURABLE = {
 async function serve(folder, count) {
   const [config, port] = [join(folder, "config.yaml"), await freePort()];
   writeFileSync(config, [
-    "relay_name: peers", `max_limit: ${2 * count}`, "storage:", `  sqlalchemy.url: sqlite+aiosqlite:///${join(folder, "nostr.sqlite3")}`,
+    "relay_name: peers", `max_limit: ${2 * count}`, "storage:", `  sqlalchemy.url: sqlite+aiosqlite:///${join(folderOf(folder, "data"), "nostr.sqlite3")}`,
     "  num_concurrent_reqs: 10", "  num_concurrent_adds: 2", "  validators:", "    - nostr_relay.validators.is_not_too_large",
     "    - nostr_relay.validators.is_signed", "    - nostr_relay.validators.is_recent", "    - nostr_relay.validators.is_not_hellthread",
     "gunicorn:", `  bind: 127.0.0.1:${port}`, "  workers: 1", "  loglevel: warning", "",
@@ -109,7 +109,7 @@ async function main(count, folder) {
   const events = payloads(count);
   const signed = events.map((payload, i) => sign(payload, keys[i % AUTHORS]));
   const first = await serve(folderOf(folder, "first"), count);
-  const before = disk(join(folder, "first"));
+  const before = disk(join(folder, "first", "data"));
   const client = await Client.open(first);
   const publish = (event) => client.publish(event);
   const figures = await handIn(signed, publish, (group) => Promise.all(group.map(publish)));
@@ -117,7 +117,7 @@ async function main(count, folder) {
     if ((await client.newest(subject)) === undefined) throw new Error(`${subject} is missing`);
   });
   const resident_memory_bytes = memory(...family(first.process.pid));
-  const bytes = disk(join(folder, "first")) - before;
+  const bytes = disk(join(folder, "first", "data")) - before;
   const begun = now();
   const second = await serve(folderOf(folder, "second"), count);
   const copy = await Client.open(second);
