@@ -8,7 +8,7 @@ export CARGO ?= cargo
 BUILD := --release --locked
 FAMA_ARGS ?=
 
-.PHONY: help run test wheel bench grow pictures fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit counts
+.PHONY: help run test wheel bench grow peers pictures fuzz crash faults flips hostile mixed simulate build package needs needs-test needs-package fmt lint docs unit counts
 .NOTPARALLEL:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make counts how many instructions each part takes, next to the committed figure, with Valgrind"
 	@echo "make grow   a node's data folder of N=1000000 made-up events, then what a node with it costs;"
 	@echo "            DATA=FOLDER continues there, IDENTITIES=N/10, PROVIDERS=5000, SEED=1"
+	@echo "make peers  what comparable systems do with the same N=10000 events, in one run: benches/README.md"
 	@echo "make pictures the pictures of the papers, from a demonstration and from the runs of make grow"
 	@echo "make fuzz   all decoders against bad inputs: SECONDS=60 for all together, SEED=…;"
 	@echo "            batches of signatures against single checks: BATCHES=20000"
@@ -52,6 +53,11 @@ N ?= 1000000
 grow: needs
 	@$(CARGO) run $(BUILD) --quiet --package fama-benches -- grow events=$(N) $(DATA:%=data=%) \
 		$(IDENTITIES:%=identities=%) $(PROVIDERS:%=providers=%) $(SEED:%=seed=%)
+
+# Installs the others into the target folder, in the versions that benches/peers names.
+peers: N = 10000
+peers: build
+	@python3 benches/peers/run.py $(N)
 
 # Screenshots need Chromium, Node.js and playwright-core, as tests of foreign software do.
 pictures: build

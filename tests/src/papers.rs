@@ -12,7 +12,7 @@ use blocks::{ShownBlock, ShownCommand};
 /// The papers that a reader walks through, each from its beginning.
 const WALKS: [&str; 5] = ["README.md", "docs/operating.md", "docs/using.md", "docs/integrating.md", "docs/auditing.md"];
 /// All papers of this repository that are written for people, but `ledger/PROTOCOL.md`, which has its own tests.
-const PAPERS: [&str; 12] = [
+const PAPERS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -25,6 +25,7 @@ const PAPERS: [&str; 12] = [
     "node/clients/python/README.md",
     "tests/README.md",
     "tests/auditor/README.md",
+    "benches/README.md",
 ];
 /// How many lines a paper may have.
 const LINES_MAX: [(&str, usize); 4] =
