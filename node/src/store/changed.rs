@@ -110,7 +110,11 @@ mod tests {
         marks.key(Family::Touched, &[keys::all_touched(Touch::Subject).as_slice(), &id.0].concat());
         marks.key(Family::Touched, &[keys::all_touched(Touch::Sponsorship).as_slice(), &[9; 32]].concat());
         let last = |slot: usize| changed.slots[slot].load(Ordering::SeqCst);
-        changed.mark(&marks, || Ok::<_, ()>(assert_eq!(last(0x0707), ON_ITS_WAY)), || 41).unwrap();
+        let write = || {
+            assert_eq!(last(0x0707), ON_ITS_WAY);
+            Ok::<_, ()>(())
+        };
+        changed.mark(&marks, write, || 41).unwrap();
         assert_eq!((last(0x0707), last(0x0909), changed.all.load(Ordering::SeqCst)), (41, 0, 0));
         // Whether a failed write is on disk is unknown.
         assert!(changed.mark(&marks, || Err(()), || 42).is_err());

@@ -405,6 +405,7 @@ fn histories_are_newest_first_in_pages() {
 fn a_subject_is_unchanged_until_something_about_it_is_written() {
     let (_dir, manifest, store) = temp();
     let mut log = Log::begin(&store, &manifest, "alpha.example");
+    let mut beta = Log::begin(&store, &manifest, "beta.example");
     let (agent, service) = (key(1), key(2));
     let (a, s) = (log.register("agent", &agent, None), log.register("service", &service, None));
     log.commit(&store, &[a.clone(), s.clone()], &[]);
@@ -421,14 +422,14 @@ fn a_subject_is_unchanged_until_something_about_it_is_written() {
     assert!(view.is_unchanged_since(&a.id(), now));
     assert!(!before.is_unchanged_since(&a.id(), now), "what is read now is not right for an earlier view");
     let admit = Action::Admit {
-        operator: log.id.operator.clone(),
+        operator: beta.id.operator.clone(),
         provider: s.id(),
         service: "karma".parse().unwrap(),
         domain: domain("service.example"),
         method: Method::Manual,
         from: 0,
     };
-    log.commit(&store, &[log.signed(&key(10), 0, admit)], &[]);
+    beta.commit(&store, &[beta.signed(&key(10), 0, admit)], &[]);
     assert_eq!(unchanged(&store.view()), [false, false], "a statement counts for all");
 }
 
