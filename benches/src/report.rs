@@ -49,8 +49,7 @@ impl Report {
 
 /// To four digits.
 fn rounded(number: f64) -> f64 {
-    let unit = 10f64.powf(number.abs().log10().floor() - 3.0);
-    if number == 0.0 { 0.0 } else { (number / unit).round() * unit }
+    format!("{number:.3e}").parse().unwrap()
 }
 
 fn rate(per_second: f64) -> String {
