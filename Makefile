@@ -15,7 +15,7 @@ help:
 	@echo "make run    a federation of four nodes on this machine, until Ctrl-C"
 	@echo "            FAMA_ARGS='--ratings FILE' and others: see \`fama demo --help\`"
 	@echo "make test   formatting, lints, documentation and all tests"
-	@echo "make bench  what parts and whole nodes do, next to what they cannot do without: one table, in five minutes"
+	@echo "make bench  what parts and whole nodes do, next to what they cannot do without: one table, in two minutes"
 	@echo "            PART=renewals: an idle federation's cost, and the age of proofs, in four minutes"
 	@echo "            PART=signatures: batches of signatures, next to libsecp256k1 one by one"
 	@echo "            PART=tokens: how many tokens a node issues, next to bare signatures"

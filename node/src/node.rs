@@ -35,7 +35,7 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Most network events that wait for the bridge.
 const EVENTS_MAX: usize = 256;
-/// How much less processor time than others the threads of the database get that write and compact tables, as `nice` counts: a third.
+/// Niceness of the threads that write and compact tables: next to others that compute, each gets a third of what they get.
 const BACKGROUND_NICE: i32 = 5;
 /// Most connections of a listener that the system keeps until they are accepted; `net.core.somaxconn` may allow fewer.
 /// Of what does not fit the client hears nothing, and tries again after a second, three, seven. The standard library's
@@ -410,8 +410,8 @@ async fn open(config: &Config, reload: bool) -> Result<Store, StoreError> {
     }
 }
 
-/// Opens the database on a thread of lower priority. RocksDB's threads begin here, and keep it: on a busy machine no read
-/// waits for a flush or a compaction.
+/// Opens the database on a thread of lower priority, which RocksDB's threads take over: on a busy machine flushes and
+/// compactions give way to those who answer.
 fn open_behind_reads(config: &Config) -> Result<Store, StoreError> {
     let open = || {
         // On Linux that is of this thread alone. In vain where the system does not allow it: then reads wait now and then.

@@ -145,6 +145,13 @@ impl Log {
         self.signed(by, 0, Action::Register { home, name, key: by.public(), next: None, note })
     }
 
+    /// A statement of the log's operator about a provider.
+    fn admit(&self, provider: IdentityId) -> VerifiedEvent {
+        let (operator, service, domain) =
+            (self.id.operator.clone(), "karma".parse().unwrap(), domain("service.example"));
+        self.signed(&key(10), 0, Action::Admit { operator, provider, service, domain, method: Method::Manual, from: 0 })
+    }
+
     fn attest(&self, by: &SecretKey, issuer: IdentityId, subject: IdentityId, nonce: u64) -> VerifiedEvent {
         let home = self.id.operator.clone();
         self.signed(by, nonce, Action::Attest { home, issuer, subject, delta: 2, context: None, note: None })
@@ -389,15 +396,7 @@ fn histories_are_newest_first_in_pages() {
     assert_eq!(view.touched(&a.id(), Touch::Subject).unwrap(), logs);
     assert_eq!(view.touched(&s.id(), Touch::Subject).unwrap(), vec![(alpha.id.clone(), 3)]);
     assert_eq!(view.touched(&s.id(), Touch::Sponsorship).unwrap(), vec![]);
-    let admit = Action::Admit {
-        operator: beta.id.operator.clone(),
-        provider: s.id(),
-        service: "karma".parse().unwrap(),
-        domain: domain("service.example"),
-        method: Method::Manual,
-        from: 0,
-    };
-    beta.commit(&store, &[beta.signed(&key(10), 0, admit)], &[]);
+    beta.commit(&store, &[beta.admit(s.id())], &[]);
     assert_eq!(store.view().touched(&s.id(), Touch::Sponsorship).unwrap(), vec![(beta.id.clone(), 4)]);
 }
 
@@ -421,15 +420,7 @@ fn a_subject_is_unchanged_until_something_about_it_is_written() {
     let now = view.write_number().unwrap();
     assert!(view.is_unchanged_since(&a.id(), now));
     assert!(!before.is_unchanged_since(&a.id(), now), "what is read now is not right for an earlier view");
-    let admit = Action::Admit {
-        operator: beta.id.operator.clone(),
-        provider: s.id(),
-        service: "karma".parse().unwrap(),
-        domain: domain("service.example"),
-        method: Method::Manual,
-        from: 0,
-    };
-    beta.commit(&store, &[beta.signed(&key(10), 0, admit)], &[]);
+    beta.commit(&store, &[beta.admit(s.id())], &[]);
     assert_eq!(unchanged(&store.view()), [false, false], "a statement counts for all");
 }
 
