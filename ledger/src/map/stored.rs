@@ -18,7 +18,7 @@ use bincode::{Decode, Encode};
 
 use super::build::Builder;
 use super::hash::{NodeHash, bits, common_bits, value_hash};
-use super::tree::{HashedNode, InnerNode, MapError, MapNode, RowChange, StateMap, padded, push_row, split};
+use super::tree::{HashedNode, InnerNode, MapError, MapNode, RowChange, StateMap, padded, push_row};
 use crate::codec;
 
 /// The level of the record of a map's top node.
@@ -189,37 +189,42 @@ impl HashedNode {
         NodeRecord { depth, rows: self.rows(), hash: self.hash }
     }
 
-    /// Adds the records of this node, of all nodes on the paths of `changes` and of the nodes next to those paths. A path
-    /// ends where its key leaves the tree: where the key forked, before the changes were `applied`.
-    fn records(
-        &self,
-        above: u8,
-        changes: &[RowChange<'_>],
-        applied: bool,
-        found: &mut BTreeMap<RecordKey, NodeRecord>,
-    ) {
-        if self.is_empty() {
-            return;
+    /// This node's record and its key, if the level of the node above is `above` and this node has one there. `below` is
+    /// a key that has its place below this node.
+    fn record_in(&self, above: u8, below: Option<&[u8]>) -> Option<(RecordKey, Vec<u8>)> {
+        if self.is_empty() || level(self.rows()) >= above {
+            return None;
         }
-        let level = level(self.rows());
-        if level < above {
-            let prefix = self.prefix();
-            let record = self.record(&prefix);
-            found.insert((above, prefix), record);
+        let prefix = below.map_or_else(|| self.prefix(), |key| padded(key, self.depth()));
+        let record = codec::encode(&self.record(&prefix));
+        Some(((above, prefix), record))
+    }
+
+    /// Notes the record that this node has before `changes` below the node above it are applied.
+    pub(super) fn note_before(&self, above: u8, changes: &[RowChange<'_>], records: &mut RecordChanges) {
+        // A key that forks above this node has its place next to it.
+        let below = changes.iter().find(|change| change.fork >= self.depth()).map(|change| change.key);
+        if let Some((key, record)) = self.record_in(above, below) {
+            records.entry(key).or_default().before = Some(record);
         }
-        let MapNode::InnerNode(inner) = &self.node else { return };
-        let removed = applied && changes.iter().any(|change| change.value.is_none());
-        let prefix = if removed { self.prefix() } else { Vec::new() };
-        let on = |change: &RowChange<'_>| match (applied, change.value) {
-            (false, _) => change.fork >= inner.depth,
-            (true, Some(_)) => true,
-            (true, None) => common_bits(&prefix, change.key) >= inner.depth,
-        };
-        // Keys that leave the tree above this node share fewer bits with the others, so they are before or after them.
-        let Some(changes) = changes.split(|change| !on(change)).find(|run| !run.is_empty()) else { return };
-        let (left, right) = split(changes, inner.depth);
-        inner.left.records(level, left, applied, found);
-        inner.right.records(level, right, applied, found);
+    }
+
+    /// Notes the record that this node has now that `changes` have been applied in its place.
+    pub(super) fn note_after(&self, above: u8, changes: &[RowChange<'_>], records: &mut RecordChanges) {
+        let below = changes.iter().find(|change| change.value.is_some()).map(|change| change.key);
+        if let Some((key, record)) = self.record_in(above, below) {
+            records.entry(key).or_default().after = Some(record);
+        }
+    }
+
+    /// Notes the records of this node and of all nodes below it, which are new.
+    pub(super) fn note_all(&self, above: u8, records: &mut RecordChanges) {
+        if let Some((key, record)) = self.record_in(above, None) {
+            records.entry(key).or_default().after = Some(record);
+        }
+        if let MapNode::InnerNode(inner) = &self.node {
+            inner.note_all(records);
+        }
     }
 
     /// Adds the number of nodes below, by the age of the nearest node above each that has a record.
@@ -255,6 +260,15 @@ impl HashedNode {
     }
 }
 
+impl InnerNode {
+    /// Notes the records of all nodes below this one, which are new.
+    pub(super) fn note_all(&self, records: &mut RecordChanges) {
+        let level = level(self.rows);
+        self.left.note_all(level, records);
+        self.right.note_all(level, records);
+    }
+}
+
 /// Ages are powers of two: 0 is the newest update, 1 the one before it, 2 the two before that.
 const AGES: usize = 33;
 
@@ -263,7 +277,7 @@ fn age_of(used: u32, clock: u32) -> usize {
 }
 
 fn push_record(builder: &mut Builder<Vec<u8>, HashedNode>, prefix: &[u8], value: &[u8]) -> bool {
-    let Ok(record) = codec::decode::<NodeRecord>(value, RECORD_BYTES) else { return false };
+    let Ok(record) = codec::decode_written::<NodeRecord>(value, RECORD_BYTES) else { return false };
     let fits = prefix.len() == usize::from(record.depth).div_ceil(8) && record.rows > 0;
     fits && builder.push(prefix.to_vec(), record.depth, HashedNode::stored(prefix, &record)).is_ok()
 }
@@ -280,7 +294,7 @@ impl StateMap {
         let mut top = None;
         source
             .scan_from(TOP_LEVEL, &[], &mut |prefix, value| {
-                let record = codec::decode::<NodeRecord>(value, RECORD_BYTES);
+                let record = codec::decode_written::<NodeRecord>(value, RECORD_BYTES);
                 top = Some(record.map(|record| HashedNode::stored(prefix, &record)));
                 ControlFlow::Break(())
             })
@@ -291,28 +305,9 @@ impl StateMap {
 
     /// All records of a map that is in memory as a whole.
     pub(super) fn all_records(&self) -> RecordChanges {
-        fn walk(node: &HashedNode, above: u8, found: &mut RecordChanges) {
-            let level = level(node.rows());
-            if level < above && !node.is_empty() {
-                let prefix = node.prefix();
-                let after = Some(codec::encode(&node.record(&prefix)));
-                found.insert((above, prefix), RecordChange { before: None, after });
-            }
-            if let MapNode::InnerNode(inner) = &node.node {
-                walk(&inner.left, level, found);
-                walk(&inner.right, level, found);
-            }
-        }
-        let mut found = RecordChanges::new();
-        walk(&self.top, TOP_LEVEL, &mut found);
-        found
-    }
-
-    /// The records of the top node and of the nodes on and next to the paths of `changes`.
-    pub(super) fn records_of(&self, changes: &[RowChange<'_>], applied: bool) -> BTreeMap<RecordKey, NodeRecord> {
-        let mut found = BTreeMap::new();
-        self.top.records(TOP_LEVEL, changes, applied, &mut found);
-        found
+        let mut records = RecordChanges::new();
+        self.top.note_all(TOP_LEVEL, &mut records);
+        records
     }
 
     /// If more than `max` nodes may be in memory, forgets those that were not changed for the longest time, down to three
@@ -342,21 +337,6 @@ impl StateMap {
     pub const fn loaded(&self) -> usize {
         self.loaded
     }
-}
-
-/// The differences between records before and after a change.
-pub(super) fn record_changes(
-    before: &BTreeMap<RecordKey, NodeRecord>,
-    after: &BTreeMap<RecordKey, NodeRecord>,
-) -> RecordChanges {
-    let mut changes = RecordChanges::new();
-    for (key, record) in before.iter().filter(|(key, record)| after.get(*key) != Some(*record)) {
-        changes.entry(key.clone()).or_default().before = Some(codec::encode(record));
-    }
-    for (key, record) in after.iter().filter(|(key, record)| before.get(*key) != Some(*record)) {
-        changes.entry(key.clone()).or_default().after = Some(codec::encode(record));
-    }
-    changes
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! The tree itself: built from sorted rows, updated in batches. Clones share its nodes. Parts of it may be on disk only.
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::{fmt, mem};
 
 use super::build::{Builder, Subtree};
 use super::hash::{KEY_BYTES_MAX, NodeHash, bit, bits, common_bits, inner_hash, leaf_hash, prefix};
-use super::stored::{NodeError, NodeSource, RecordChanges, StoredNode, record_changes};
+use super::stored::{NodeError, NodeSource, RecordChanges, StoredNode, TOP_LEVEL, level};
 use crate::id::StateRoot;
 
 /// Most prefixes in one proof.
@@ -155,23 +154,19 @@ impl HashedNode {
         }
     }
 
-    /// Applies `changes` to this subtree. Their keys share with the keys below it all bits before the smaller of its
-    /// depth and their smallest fork, and all nodes on their paths are in memory.
-    fn apply(&mut self, changes: &[RowChange<'_>], clock: u32) {
+    /// Applies `changes` to this subtree, and notes the changed records below this node. Their keys share with the keys
+    /// below it all bits before the smaller of its depth and their smallest fork, and all nodes on their paths are in
+    /// memory.
+    fn apply(&mut self, changes: &[RowChange<'_>], clock: u32, records: &mut RecordChanges) {
         let Some(first) = changes.first() else { return };
         let fork = changes.iter().fold(PRESENT, |least, change| least.min(change.fork));
         if fork < self.depth() {
-            return self.grow(fork, changes, first.key, clock);
+            return self.grow(fork, changes, first.key, clock, records);
         }
         match &mut self.node {
             MapNode::Leaf(_) => *self = first.value.map(|value| Self::leaf(first.key, value)).unwrap_or_default(),
             MapNode::InnerNode(inner) => {
-                let inner = Arc::make_mut(inner);
-                let (left, right) = split(changes, inner.depth);
-                inner.left.apply(left, clock);
-                inner.right.apply(right, clock);
-                inner.rows = inner.left.rows().saturating_add(inner.right.rows());
-                inner.used = clock;
+                Arc::make_mut(inner).apply(changes, clock, records);
                 self.settle(first.key);
             }
             MapNode::Stored(_) => unreachable!("the paths of all changes were loaded"),
@@ -179,23 +174,29 @@ impl HashedNode {
     }
 
     /// Inserts a parent node at depth `fork`, where some of `changes` branch off from this subtree.
-    fn grow(&mut self, fork: u16, changes: &[RowChange<'_>], key: &[u8], clock: u32) {
+    fn grow(&mut self, fork: u16, changes: &[RowChange<'_>], key: &[u8], clock: u32, records: &mut RecordChanges) {
         let (left, right) = split(changes, fork);
-        let mut old = mem::take(self);
-        *self = if left.first().is_some_and(|change| change.fork == fork) {
-            old.apply(right, clock);
-            Self::join(fork, Self::plant(left), old, key)
-        } else {
-            old.apply(left, clock);
-            Self::join(fork, old, Self::plant(right), key)
-        };
-        self.use_now(clock);
-    }
-
-    /// Notes that a node which has just been made is in use.
-    fn use_now(&mut self, clock: u32) {
-        if let MapNode::InnerNode(inner) = &mut self.node {
-            Arc::make_mut(inner).used = clock;
+        let new_left = left.first().is_some_and(|change| change.fork == fork);
+        let (new, own) = if new_left { (left, right) } else { (right, left) };
+        let (mut old, new) = (mem::take(self), Self::plant(new));
+        old.apply(own, clock, records);
+        *self = if new_left { Self::join(fork, new, old, key) } else { Self::join(fork, old, new, key) };
+        match &mut self.node {
+            MapNode::InnerNode(inner) if inner.depth == fork => {
+                let inner = Arc::make_mut(inner);
+                inner.used = clock;
+                let level = level(inner.rows);
+                let (new, old) = if new_left { (&inner.left, &inner.right) } else { (&inner.right, &inner.left) };
+                old.note_after(level, own, records);
+                new.note_all(level, records);
+            }
+            // All that was here before has gone.
+            MapNode::InnerNode(inner) => {
+                let inner = Arc::make_mut(inner);
+                inner.used = clock;
+                inner.note_all(records);
+            }
+            MapNode::Leaf(_) | MapNode::Stored(_) => {}
         }
     }
 
@@ -265,6 +266,32 @@ impl HashedNode {
             }
         }
         finish(builder)
+    }
+}
+
+impl InnerNode {
+    /// Applies `changes` to both sides, and notes the changed records below this node.
+    fn apply(&mut self, changes: &[RowChange<'_>], clock: u32, records: &mut RecordChanges) {
+        let (before, (left, right)) = (level(self.rows), split(changes, self.depth));
+        let mut sides = [(&mut self.left, left), (&mut self.right, right)];
+        // Sides without a change are not looked at: they are where no change of this update was.
+        for (side, changes) in sides.iter_mut().filter(|(_, changes)| !changes.is_empty()) {
+            side.note_before(before, changes, records);
+            self.rows = self.rows.saturating_sub(side.rows());
+            side.apply(changes, clock, records);
+            self.rows = self.rows.saturating_add(side.rows());
+        }
+        self.used = clock;
+        let (after, is_whole) = (level(self.rows), sides.iter().all(|(side, _)| !side.is_empty()));
+        for (side, changes) in sides {
+            if changes.is_empty() && (before != after || !is_whole) {
+                side.note_before(before, changes, records);
+            }
+            // The only side that is left takes the place of this node, and its record is the matter of the node above.
+            if is_whole && (before != after || !changes.is_empty()) {
+                side.note_after(after, changes, records);
+            }
+        }
     }
 }
 
@@ -360,12 +387,15 @@ impl StateMap {
         if changes.is_empty() {
             return Ok(RecordChanges::new());
         }
-        let before = if self.stored { self.records_of(&changes, false) } else { BTreeMap::new() };
         self.clock = self.clock.saturating_add(1);
+        let mut records = RecordChanges::new();
         if self.top.is_empty() {
             self.top = HashedNode::plant(&changes);
+            self.top.note_all(TOP_LEVEL, &mut records);
         } else {
-            self.top.apply(&changes, self.clock);
+            self.top.note_before(TOP_LEVEL, &changes, &mut records);
+            self.top.apply(&changes, self.clock, &mut records);
+            self.top.note_after(TOP_LEVEL, &changes, &mut records);
         }
         let inserted = changes.iter().filter(|change| change.fork != PRESENT).count();
         self.loaded = self.loaded.saturating_add(inserted.saturating_mul(2));
@@ -373,7 +403,8 @@ impl StateMap {
             self.stored = true;
             return Ok(self.all_records());
         }
-        Ok(record_changes(&before, &self.records_of(&changes, true)))
+        records.retain(|_, change| change.before != change.after);
+        Ok(records)
     }
 
     /// The root hash: 32 zero bytes for the empty map.
