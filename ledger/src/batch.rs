@@ -255,6 +255,8 @@ pub struct Batch<'a, S> {
 pub struct Folded {
     /// The changed rows of all maps of the log.
     pub changes: Changes,
+    /// Rows as they were before, as far as they were read: most of the changed ones, and some others.
+    pub read: Changes,
     /// The changed records of the maps' nodes, by the id that they are stored under: see [`MapId::level`].
     pub nodes: NodeChanges,
     /// The state root after these changes.
@@ -513,9 +515,9 @@ impl<'a, S: Rows> Batch<'a, S> {
         }
         self.fold.rows().put(self.map, &(), &row);
         let rows = self.rows;
-        let changes = self.fold.into_changes();
+        let (changes, read) = self.fold.into_changes();
         let nodes = maps.update(&changes, rows)?;
-        Ok(Folded { changes, nodes, state_root: maps.state_root(), time: row.time })
+        Ok(Folded { changes, read, nodes, state_root: maps.state_root(), time: row.time })
     }
 }
 

@@ -256,8 +256,8 @@ impl<'a, S: Rows> Fold<'a, S> {
         }
     }
 
-    /// The rows changed by all events applied so far.
-    pub fn into_changes(self) -> Changes {
+    /// The rows changed by all events applied so far, and the rows that were read, as they were before.
+    pub fn into_changes(self) -> (Changes, Changes) {
         self.rows.into_changes()
     }
 

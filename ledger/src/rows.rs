@@ -2,6 +2,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::ops::ControlFlow;
 
 use bincode::{Decode, Encode};
@@ -546,7 +547,7 @@ pub fn read<R: Row, S: Rows>(rows: &S, map: MapId, key: &R::Key) -> Result<Optio
 /// # Errors
 /// [`RowError::Broken`] if the bytes are no encoded `R`.
 pub fn decode_row<R: Row, E>(bytes: &[u8]) -> Result<R, RowError<E>> {
-    codec::decode(bytes, ROW_BYTES_MAX).map_err(RowError::Broken)
+    codec::decode_written(bytes, ROW_BYTES_MAX).map_err(RowError::Broken)
 }
 
 /// Collects at most `max` rows of kind `R` whose keys begin with `prefix`, each with the rest of its key.
@@ -578,16 +579,18 @@ pub type Changes = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
 /// Changed records of maps' nodes, by the id that they are stored under and their key.
 pub type NodeChanges = BTreeMap<(MapId, Vec<u8>), RecordChange>;
 
-/// Base rows with pending changes on top, so that each entry of a batch sees the effects of the earlier ones.
+/// Base rows with pending changes on top, so that each entry of a batch sees the effects of the earlier ones. Reads each
+/// row of the base once, and keeps it as long as it lives: make one for a batch, or for few.
 pub struct Overlay<'a, S> {
     base: &'a S,
     changes: Changes,
+    read: RefCell<Changes>,
 }
 
 impl<'a, S: Rows> Overlay<'a, S> {
     /// An overlay without changes.
     pub const fn new(base: &'a S) -> Self {
-        Self { base, changes: BTreeMap::new() }
+        Self { base, changes: BTreeMap::new(), read: RefCell::new(BTreeMap::new()) }
     }
 
     /// Writes one row to the changes; the base stays as it is.
@@ -600,9 +603,9 @@ impl<'a, S: Rows> Overlay<'a, S> {
         self.changes.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
     }
 
-    /// The pending changes, to be written to the base.
-    pub fn into_changes(self) -> Changes {
-        self.changes
+    /// The pending changes, to be written to the base, and what was read of it: the rows with the values before them.
+    pub fn into_changes(self) -> (Changes, Changes) {
+        (self.changes, self.read.into_inner())
     }
 }
 
@@ -610,10 +613,16 @@ impl<S: Rows> Rows for Overlay<'_, S> {
     type Error = S::Error;
 
     fn get(&self, map: MapId, key: &[u8]) -> Result<Option<Vec<u8>>, S::Error> {
-        match self.changes.get(&(map, key.to_vec())) {
-            Some(changed) => Ok(changed.clone()),
-            None => self.base.get(map, key),
+        let row = (map, key.to_vec());
+        if let Some(value) = self.changes.get(&row) {
+            return Ok(value.clone());
         }
+        if let Some(value) = self.read.borrow().get(&row) {
+            return Ok(value.clone());
+        }
+        let value = self.base.get(map, key)?;
+        self.read.borrow_mut().insert(row, value.clone());
+        Ok(value)
     }
 
     fn scan(

@@ -13,10 +13,11 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use fama_ledger::batch::Folded;
 use fama_ledger::manifest::LogId;
 use fama_ledger::profile::LogMaps;
 use fama_ledger::replica::Certificate;
-use fama_ledger::rows::{Changes, MapId, NodeChanges, Rows, StoredRows};
+use fama_ledger::rows::{MapId, Rows, StoredRows};
 
 use crate::store::{StoreError, View};
 
@@ -113,7 +114,7 @@ impl CertifiedStates {
     pub(crate) fn before<'c>(
         &self,
         log: &LogId,
-        changes: impl IntoIterator<Item = (&'c Changes, &'c NodeChanges)>,
+        writes: impl IntoIterator<Item = &'c Folded>,
         view: &View<'_>,
     ) -> Result<(), StoreError> {
         let newest = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -122,16 +123,20 @@ impl CertifiedStates {
         };
         drop(newest);
         let mut former = Former::new();
-        for (rows, nodes) in changes {
-            for (map, key) in rows.keys() {
-                let row = (*map, key.clone());
-                if former.contains_key(&row) {
+        for Folded { changes, read, nodes, .. } in writes {
+            for row in changes.keys() {
+                if former.contains_key(row) {
                     continue;
                 }
-                // Most rows of a write are new, which the map often knows without reading the disk. A missing map is
-                // one that the log receives by this write, so its rows are on disk.
-                let absent = maps.get(*map).is_some_and(|map| map.lacks(key));
-                former.insert(row, if absent { None } else { view.get(*map, key)? });
+                let (map, key) = row;
+                let value = match read.get(row) {
+                    Some(value) => value.clone(),
+                    // Often the map knows of a new row without reading the disk. A missing map is one that the log
+                    // receives by this write, so its rows are on disk.
+                    None if maps.get(*map).is_some_and(|map| map.lacks(key)) => None,
+                    None => view.get(*map, key)?,
+                };
+                former.insert(row.clone(), value);
             }
             for (record, change) in nodes {
                 former.entry(record.clone()).or_insert_with(|| change.before.clone());

@@ -9,7 +9,7 @@ use fama_ledger::entry::{VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::{Action, Event};
 use fama_ledger::fold::{Effect, Outcome, Void};
 use fama_ledger::id::{Domain, EventId, IdentityId, NoteHash};
-use fama_ledger::join::{Join, LogState, Numbers};
+use fama_ledger::join::{Join, LogState, Numbers, Scores};
 use fama_ledger::limits;
 use fama_ledger::log::leaf_hash;
 use fama_ledger::time::{DAY_MILLIS, Millis};
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::reserve::{Purpose, Reserve};
 use super::{Inbox, InboxInput, Own, StoredRoots, SubmitOutcome, Submitted};
 use crate::replay::{Fatal, LogCopy, adopted};
-use crate::store::{Commit, DayUsage, Store, View};
+use crate::store::{Commit, DayUsage, Store, StoreError, View};
 use crate::wire::{Refusal, SignedHead};
 
 /// When a claim is worth another try whose key this node has not seen yet.
@@ -159,7 +159,7 @@ impl Inbox {
         let mut batch = Batch::begin(&manifest, log, &view, size).map_err(|error| Fatal::rows(log, error))?;
         let now = self.shared.clock.now();
         let usage = self.usage.on(batch.entry_time(now).day());
-        let mut builder = BatchBuilder::new(log, &view, Join::new(&manifest, &view), now, usage);
+        let mut builder = BatchBuilder::new(log, &view, Join::new(&manifest, &view), now, usage)?;
         builder.backlog_age = self.backlog_age()?;
         // A revocation that is taken over from another log may be among those refused for it.
         self.claims_due |= builder.backlog_age.is_some_and(|age| age > manifest.policy().max_lag_ms);
@@ -251,25 +251,27 @@ impl Inbox {
         };
         // Maps and tree run ahead of the disk from here to `commit`. If that fails, the process ends with them, and the
         // next start loads both from disk.
-        let Folded { changes, nodes, state_root, time } = match batch.finish(maps) {
+        let folded = match batch.finish(maps) {
             Ok(folded) => folded,
             Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
             Err(_) => return Err(Fatal::Internal("the batch has entries")),
         };
-        entries.push(VerifiedEntry::state(time, state_root));
+        let Folded { changes, nodes, state_root, time, .. } = &folded;
+        let state_root = *state_root;
+        entries.push(VerifiedEntry::state(*time, state_root));
         let first = tree.size();
         let tiles = tree.append(entries.iter().map(|entry| leaf_hash(entry.bytes())));
         let head = tree.head();
         let state = LogState { log: log.clone(), size: head.size, root: head.root, state_root };
         let adopted = adopted(&entries, head.size);
-        let (entries, outcomes, changes) = (&entries[..], &outcomes[..], &changes);
+        let (entries, outcomes) = (&entries[..], &outcomes[..]);
         // Readers at the certified state need the rows as they were: kept before the write can be seen. In memory only;
         // after a crash there is no certified state to read until the next certificate.
-        self.shared.certified.before(log, [(changes, &nodes)], &store.view())?;
+        self.shared.certified.before(log, [&folded], &store.view())?;
         let states = Self::open_statements(&self.shared, log, first, outcomes);
         // The point of no return: one atomic, synced write. A crash before or within it leaves nothing of the batch. A
         // crash after it leaves entries below a head without a signature: `stored_newest` signs it at the start.
-        store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, nodes: &nodes, notes }])?;
+        store.commit(&[Commit { state, first, entries, outcomes, tiles, changes, nodes, notes }])?;
         maps.trim(store.nodes_max());
         self.shared.certified.after(log, head.size, maps);
         // Signed only now that the head is durable, so that no other head of this size can ever be signed.
@@ -298,6 +300,8 @@ struct BatchBuilder<'a> {
     numbers: BTreeMap<IdentityId, u64>,
     /// Each provider's sponsored numbers, as first read from the view.
     sponsored: BTreeMap<IdentityId, Numbers>,
+    /// Whether the view keeps the sponsored numbers of all providers.
+    has_scores: bool,
     /// The age of the log's oldest event without a certificate, in milliseconds.
     backlog_age: Option<u64>,
     /// What the day is used for, with this batch.
@@ -311,9 +315,10 @@ impl<'a> BatchBuilder<'a> {
         join: Join<'a, View<'a>>,
         now: Millis,
         usage: DayUsage,
-    ) -> Self {
-        let (built, indexes, numbers) = (Built::default(), BTreeMap::new(), BTreeMap::new());
-        Self { log, view, join, now, built, indexes, numbers, sponsored: BTreeMap::new(), backlog_age: None, usage }
+    ) -> Result<Self, StoreError> {
+        let (built, indexes, numbers, sponsored) = Default::default();
+        let (has_scores, backlog_age) = (view.has_scores()?, None);
+        Ok(Self { log, view, join, now, built, indexes, numbers, sponsored, has_scores, backlog_age, usage })
     }
 
     fn judge(
@@ -495,7 +500,11 @@ impl<'a> BatchBuilder<'a> {
         if let Some(numbers) = self.sponsored.get(issuer) {
             return Ok(numbers.contains(next));
         }
-        let numbers = self.join.sponsored(*issuer).map_err(fault)?;
+        let numbers = if self.has_scores {
+            self.view.numbers(issuer)?.unwrap_or_default()
+        } else {
+            self.join.sponsored(*issuer).map_err(fault)?
+        };
         let sponsored = numbers.contains(next);
         self.sponsored.insert(*issuer, numbers);
         Ok(sponsored)

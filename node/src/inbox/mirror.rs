@@ -164,8 +164,7 @@ impl Inbox {
         let lateness = self.mark_late(log, done);
         let (head, Shared { certified, store, .. }) = (last.state.head(), &self.shared);
         // In memory only, as in `Inbox::write`: kept before the write can be seen.
-        let changed = done.iter().map(|done| &done.replayed.folded).map(|folded| (&folded.changes, &folded.nodes));
-        certified.before(log, changed, &store.view())?;
+        certified.before(log, done.iter().map(|done| &done.replayed.folded), &store.view())?;
         let states =
             done.iter().map(|done| Self::open_statements(&self.shared, log, done.first, &done.replayed.outcomes));
         let states = states.fold(false, |any, states| any | states);

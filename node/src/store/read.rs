@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
-use bincode::{Decode, Encode};
+use bincode::Decode;
 use fama_ledger::adoption::{self, Adoption};
 use fama_ledger::codec;
 use fama_ledger::fold::Void;
@@ -75,22 +75,12 @@ impl<'a> View<'a> {
     }
 
     /// The decoded value at `key`.
-    pub(super) fn value<T: Decode<()> + Encode>(
-        &self,
-        family: Family,
-        key: &[u8],
-        max: usize,
-    ) -> Result<Option<T>, StoreError> {
+    pub(super) fn value<T: Decode<()>>(&self, family: Family, key: &[u8], max: usize) -> Result<Option<T>, StoreError> {
         self.get_raw(family, key)?.map(|bytes| self.decode(family, &bytes, max)).transpose()
     }
 
-    pub(super) fn decode<T: Decode<()> + Encode>(
-        &self,
-        family: Family,
-        bytes: &[u8],
-        max: usize,
-    ) -> Result<T, StoreError> {
-        codec::decode(bytes, max).map_err(|error| self.broken(family, &error))
+    pub(super) fn decode<T: Decode<()>>(&self, family: Family, bytes: &[u8], max: usize) -> Result<T, StoreError> {
+        codec::decode_written(bytes, max).map_err(|error| self.broken(family, &error))
     }
 
     pub(super) fn broken(&self, family: Family, what: &impl std::fmt::Display) -> StoreError {
