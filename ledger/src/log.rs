@@ -69,6 +69,14 @@ pub trait Tiles {
     fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Self::Error>;
 }
 
+impl<T: Tiles> Tiles for &T {
+    type Error = T::Error;
+
+    fn tile(&self, level: u8, index: u64) -> Result<Vec<Hash>, Self::Error> {
+        (**self).tile(level, index)
+    }
+}
+
 /// A tile to store. It replaces the tile of the same level and index, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileWrite {
@@ -188,15 +196,15 @@ fn split(leaves: u64) -> u64 {
 }
 
 /// A cache: reads each tile once and hashes each perfect tree once, however often they are requested.
-struct TileReader<'a, T> {
-    tiles: &'a T,
+struct TileReader<T> {
+    tiles: T,
     seen: BTreeMap<(u8, u64), Vec<Hash>>,
     /// Roots of perfect trees by height and index, except those that a tile already holds.
     roots: BTreeMap<(u32, u64), Hash>,
 }
 
-impl<'a, T: Tiles> TileReader<'a, T> {
-    const fn new(tiles: &'a T) -> Self {
+impl<T: Tiles> TileReader<T> {
+    const fn new(tiles: T) -> Self {
         Self { tiles, seen: BTreeMap::new(), roots: BTreeMap::new() }
     }
 
@@ -349,12 +357,12 @@ pub fn prove_inclusion<T: Tiles>(index: u64, size: u64, tiles: &T) -> Result<Vec
 }
 
 /// Proves the inclusion of many leaves for little more work than one. Its cache only grows: make one per request.
-pub struct Prover<'a, T>(TileReader<'a, T>);
+pub struct Prover<T>(TileReader<T>);
 
-impl<'a, T: Tiles> Prover<'a, T> {
+impl<T: Tiles> Prover<T> {
     /// A prover over stored tiles, with an empty cache.
     #[must_use]
-    pub const fn new(tiles: &'a T) -> Self {
+    pub const fn new(tiles: T) -> Self {
         Self(TileReader::new(tiles))
     }
 

@@ -435,12 +435,11 @@ impl Submitter {
     fn all_results(&self, answers: Vec<SubmitOutcome>) -> Vec<Option<SubmitResult>> {
         let Some(own) = &self.own else { return answers.into_iter().map(|_| None).collect() };
         let view = self.shared.store.view();
-        let tiles = view.tiles(own);
-        let mut prover = Prover::new(&tiles);
+        let mut prover = Prover::new(view.tiles(own));
         answers.into_iter().map(|answer| self.result(answer, &mut prover)).collect()
     }
 
-    fn result(&self, answer: SubmitOutcome, prover: &mut Prover<'_, LogTiles<'_>>) -> Option<SubmitResult> {
+    fn result(&self, answer: SubmitOutcome, prover: &mut Prover<LogTiles<'_>>) -> Option<SubmitResult> {
         match answer {
             SubmitOutcome::Unsponsored => None,
             SubmitOutcome::Refused(refusal) => Some(SubmitResult::Refused(refusal)),
@@ -462,7 +461,7 @@ impl Submitter {
         entry: Vec<u8>,
         signed: &checkpoint::SignedCheckpoint,
         known: bool,
-        prover: &mut Prover<'_, LogTiles<'_>>,
+        prover: &mut Prover<LogTiles<'_>>,
     ) -> Result<Receipt, log::LogError<StoreError>> {
         let log = fama_ledger::replica::log_of(signed);
         let event = fama_ledger::entry::event_id(&entry).ok_or(log::LogError::Range)?;

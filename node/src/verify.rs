@@ -48,6 +48,26 @@ pub fn verify_one(signed: &Signed<'_>) -> Result<(), SignatureError> {
     signed.verify()
 }
 
+/// [`Signature::from_edge`] in less time for what most clients send, r ‖ s with a low s: the recovery id is the one with
+/// which libsecp256k1 finds the signer's key.
+///
+/// # Errors
+/// Those of [`Signature::from_edge`], which decides what this does not find to hold.
+pub(crate) fn from_edge(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Result<Signature, SignatureError> {
+    if let (PublicKey::Secp256k1(signer), Ok(rs)) = (key, <&[u8; 64]>::try_from(bytes)) {
+        let mut whole = [0; 65];
+        whole[..64].copy_from_slice(rs);
+        // With an id above 1, r would have to be below 2^129.
+        for id in [0, 1] {
+            whole[64] = id;
+            if is_low(&whole) && recovered(message, &whole).is_some_and(|found| found.serialize() == *signer) {
+                return Ok(Signature::Secp256k1(whole));
+            }
+        }
+    }
+    Signature::from_edge(key, message, bytes)
+}
+
 /// The key by which r, s and the recovery id are a signature of the message.
 fn recovered(message: &[u8], bytes: &[u8; 65]) -> Option<secp256k1::PublicKey> {
     let [rs @ .., id] = bytes;
@@ -119,6 +139,46 @@ mod tests {
         let (good, fault) = decode_all(vec![Vec::new(); 2_600_000], &federation);
         assert!(good.is_empty() && fault.is_some());
         assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_signature_from_outside_becomes_the_same_as_in_the_ledger() {
+        use fama_ledger::key::Curve;
+        use fama_ledger::secret::SecretKey;
+
+        let mut ids = std::collections::BTreeSet::new();
+        for seed in 1..=40 {
+            for curve in [Curve::Secp256k1, Curve::Ed25519] {
+                let (key, message) = (SecretKey::from_seed(curve, &[seed; 32]).unwrap(), [seed, 7]);
+                let (public, signature) = (key.public(), key.sign(&message));
+                let bytes = signature.as_bytes();
+                ids.insert(bytes.get(64).copied());
+                assert_eq!(from_edge(&public, &message, &bytes[..64]), Ok(signature));
+                let other = SecretKey::from_seed(curve, &[99; 32]).unwrap().public();
+                let mut high = <[u8; 64]>::try_from(&bytes[..64]).unwrap();
+                if let Ok(given) = k256::ecdsa::Signature::from_slice(&high)
+                    && curve == Curve::Secp256k1
+                {
+                    let (r, s) = given.split_scalars();
+                    let whole = k256::ecdsa::Signature::from_scalars(*r, -*s).unwrap();
+                    high.copy_from_slice(&whole.to_bytes());
+                    assert_eq!(from_edge(&public, &message, &high), Ok(signature));
+                    let der = given.to_der();
+                    assert_eq!(from_edge(&public, &message, der.as_bytes()), Ok(signature));
+                }
+                for (key, message, bytes) in [
+                    (&public, &[seed, 8], &bytes[..64]),
+                    (&other, &message, &bytes[..64]),
+                    (&public, &message, &[0; 64]),
+                    (&public, &message, &[0xff; 64]),
+                    (&public, &message, &bytes[..63]),
+                ] {
+                    assert_eq!(from_edge(key, message, bytes), Signature::from_edge(key, message, bytes));
+                    assert!(from_edge(key, message, bytes).is_err());
+                }
+            }
+        }
+        assert_eq!(ids, [None, Some(0), Some(1)].into());
     }
 
     #[test]

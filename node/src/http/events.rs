@@ -1,4 +1,6 @@
 //! `POST /events` of the submit listener: signed events from agents and services that speak HTTP.
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use fama_ledger::entry::SignedEvent;
 use fama_ledger::event::{Action, Event};
 use fama_ledger::id::did;
 use fama_ledger::key::{PublicKey, Signature, SignatureError};
+use fama_ledger::manifest::LogId;
 use fama_ledger::proof::TlogProof;
 use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema, json_schema};
@@ -28,8 +31,10 @@ use super::openapi::{Doc, Kind, Parameter};
 use super::{ApiError, App, Serving};
 use crate::config::LiveSettings;
 use crate::metrics::Metrics;
-use crate::public::inclusion;
+use crate::public::inclusion::{self, CertifiedLog};
+use crate::store::View;
 use crate::submit::Submitter;
+use crate::verify;
 use crate::wire::{Receipt, Refusal, SUBMISSIONS_MAX, Submission, SubmitResult};
 
 /// Most events of one request.
@@ -213,11 +218,12 @@ pub(super) async fn events(
     let missing = || Err(ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR));
     let results: Vec<Outcome> = results.into_iter().map(|result| result.unwrap_or_else(missing)).collect();
     let waited = wait && wait_final(&desk, &results).await;
-    let shown = results.into_iter().map(|result| answer(&desk.app, result, (wait, waited)));
+    let app = Arc::clone(&desk.app);
+    let mut shown = tokio::task::spawn_blocking(move || answers(&app, results, (wait, waited))).await?;
     if many {
-        return Ok(Json(SubmittedView::Many(shown.map(one_of_many).collect())).into_response());
+        return Ok(Json(SubmittedView::Many(shown.into_iter().map(one_of_many).collect())).into_response());
     }
-    match shown.into_iter().next() {
+    match shown.pop() {
         Some(Ok((status, receipt))) => Ok((status, Json(SubmittedView::One(Box::new(receipt)))).into_response()),
         Some(Err(error)) => Err(error),
         None => Err(ApiError::bad("no_event", "the body holds no event")),
@@ -362,10 +368,7 @@ fn submission(moment: &Moment<'_>, handed: Handed) -> Result<Submission, ApiErro
         (None, _) => None,
         (Some(second), Action::Rotate { key, .. }) => {
             let second = bytes("countersignature", second)?;
-            Some(
-                Signature::from_edge(key, text.as_bytes(), &second)
-                    .map_err(|error| fault("countersignature", error))?,
-            )
+            Some(verify::from_edge(key, text.as_bytes(), &second).map_err(|error| fault("countersignature", error))?)
         }
         (Some(_), _) => {
             let message = "countersignature: only a rotation has one";
@@ -386,7 +389,7 @@ fn signed(
 ) -> Result<(PublicKey, Signature), ApiError> {
     let mut last = None;
     for key in signers(moment, event, handed)? {
-        match Signature::from_edge(&key, text, bytes) {
+        match verify::from_edge(&key, text, bytes) {
             Ok(signature) => return Ok((key, signature)),
             Err(error) => last = Some(error),
         }
@@ -492,9 +495,9 @@ async fn wait_final(desk: &Desk, results: &[Outcome]) -> bool {
         let look = move || {
             let view = app.shared.store.view();
             // One certificate may show many: the last of each log is enough, and most have one.
-            places.iter().all(|(log, index)| {
-                matches!(inclusion::certified(&view, &app.shared.manifest, log, *index), Ok(Some(_)))
-            })
+            places
+                .iter()
+                .all(|(log, index)| inclusion::is_certified(&view, &app.shared.manifest, log, *index).unwrap_or(false))
         };
         match tokio::task::spawn_blocking(look).await {
             Ok(true) => return true,
@@ -504,11 +507,47 @@ async fn wait_final(desk: &Desk, results: &[Outcome]) -> bool {
     }
 }
 
+/// What each outcome is shown as.
+type Answer = Result<(StatusCode, ReceiptView), ApiError>;
+
+/// The answers to events, as of one moment.
+fn answers(app: &App, results: Vec<Outcome>, waited: (bool, bool)) -> Vec<Answer> {
+    let (view, mut logs) = (app.shared.store.view(), BTreeMap::new());
+    results
+        .into_iter()
+        .map(|result| answer(result, waited, |receipt| final_proof(app, &view, &mut logs, receipt)))
+        .collect()
+}
+
+/// The proof of a receipt's entry under its log's certificate, if there is one already. `logs` are those opened so far.
+fn final_proof<'v>(
+    app: &App,
+    view: &'v View<'v>,
+    logs: &mut BTreeMap<LogId, Option<CertifiedLog<'v>>>,
+    receipt: &Receipt,
+) -> Option<TlogProof> {
+    let log = match logs.entry(receipt.log.clone()) {
+        Entry::Occupied(opened) => Ok(opened.into_mut()),
+        Entry::Vacant(unopened) => {
+            CertifiedLog::open(view, &app.shared.manifest, &receipt.log).map(|opened| unopened.insert(opened))
+        }
+    };
+    let proof = log.and_then(|log| log.as_mut().map_or(Ok(None), |log| log.prove(receipt.index)));
+    // The receipt proves that the operator took the event, all the same.
+    proof.unwrap_or_else(|error| {
+        tracing::error!(%error, log = %receipt.log, index = receipt.index, "cannot prove an entry under its certificate");
+        None
+    })
+}
+
 /// The receipt with its status: 201, 200 if the event was known, 202 if it was waited for in vain.
-fn answer(app: &App, result: Outcome, (wait, waited): (bool, bool)) -> Result<(StatusCode, ReceiptView), ApiError> {
+fn answer(
+    result: Outcome,
+    (wait, waited): (bool, bool),
+    final_proof: impl FnOnce(&Receipt) -> Option<TlogProof>,
+) -> Answer {
     let (event, receipt) = result?;
-    let view = app.shared.store.view();
-    let certified = inclusion::certified(&view, &app.shared.manifest, &receipt.log, receipt.index).unwrap_or_default();
+    let certified = final_proof(&receipt);
     let is_final = waited || certified.is_some();
     let proof = match certified {
         Some(proof) => proof.to_string(),
@@ -549,7 +588,7 @@ fn carrying(receipt: &Receipt) -> String {
 }
 
 /// An item of an array's answer: the receipt or the error, each with the status that it would have had alone.
-fn one_of_many(result: Result<(StatusCode, ReceiptView), ApiError>) -> SubmittedItemView {
+fn one_of_many(result: Answer) -> SubmittedItemView {
     match result {
         Ok((status, receipt)) => {
             SubmittedItemView::Taken(Box::new(ReceiptView { status: Some(status.as_u16()), ..receipt }))
