@@ -199,7 +199,7 @@ impl Policy {
             max_age_ms: 3 * 86_400_000,
             max_lag_ms: 86_400_000,
             heartbeat_ms: 30_000,
-            batch_ms: 100,
+            batch_ms: 20,
         }
     }
 

@@ -77,10 +77,16 @@ pub fn signed_genesis(n: u8, policy: Policy) -> SignedNote {
     SignedNote { text, signatures }
 }
 
-/// A federation of `n` operators, with the recommended policy as `change` leaves it.
+/// The policy under which vectors are made: what was recommended when the first were. It is part of the federation's id.
+#[must_use]
+pub fn policy(n: u8) -> Policy {
+    Policy { batch_ms: 100, ..Policy::recommended(n.into()) }
+}
+
+/// A federation of `n` operators, with [`policy`] as `change` leaves it.
 #[must_use]
 pub fn federation(n: u8, change: impl FnOnce(&mut Policy)) -> Manifest {
-    let mut policy = Policy::recommended(n.into());
+    let mut policy = policy(n);
     change(&mut policy);
     Manifest::parse(&signed_genesis(n, policy).to_string()).unwrap()
 }

@@ -6,14 +6,14 @@ use fama_ledger::frontier::{Frontier, FrontierError};
 use fama_ledger::id::{EventId, did};
 use fama_ledger::jose::{self, JoseKey};
 use fama_ledger::key::{Curve, PublicKey};
-use fama_ledger::manifest::{Manifest, Policy};
+use fama_ledger::manifest::Manifest;
 use fama_ledger::profile::{Profile, ProfileAnswer};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_ledger::token::{
     AccessToken, AgentCall, Assertion, Delegation, DpopProof, Expected, TokenError, issuer_of, jwk_set,
 };
-use fama_tests::{DOMAINS, MemoryReplica, genesis, governance_key, secret};
+use fama_tests::{DOMAINS, MemoryReplica, genesis, governance_key, policy, secret};
 use p256::ecdsa::signature::Signer as _;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn issuer(i: usize) -> String {
 
 /// A federation of four; the first operator has two token keys, the second one, the others no issuer.
 fn federation() -> Arc<Manifest> {
-    let mut first = genesis(4, Policy::recommended(4));
+    let mut first = genesis(4, policy(4));
     for (i, keys) in [(0, vec![0, 1]), (1, vec![2])] {
         let keys = keys.into_iter().map(|key| token_key(key).ed25519().unwrap().verifying_key());
         first.operators[i].endpoints.issuer = Some(issuer(i));

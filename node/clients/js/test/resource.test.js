@@ -57,7 +57,7 @@ daily_bytes = 1073741824
 max_age_ms = 259200000
 max_lag_ms = 86400000
 heartbeat_ms = 30000
-batch_ms = 100
+batch_ms = 20
 `;
 
 /** The lines of operators' governance keys under a manifest's text. */
