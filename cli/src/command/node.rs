@@ -95,8 +95,10 @@ fn configured(args: &Args, path: &Path) -> Result<Config, Failure> {
 }
 
 fn run_node(args: &Args, path: &Path, config: Config, set_level: SetLevel) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("network").build();
     let runtime = runtime.map_err(|error| Failure::new("runtime", error))?;
+    // Fails in a process that has verified something already: then its threads stay as they are.
+    let _ = rayon::ThreadPoolBuilder::new().thread_name(|number| format!("verify-{number}")).build_global();
     runtime.block_on(async {
         let signal = stop_signal()?;
         let (sender, live) = watch::channel(Arc::new(config.live()));
