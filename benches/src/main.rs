@@ -41,13 +41,18 @@ fn main() -> ExitCode {
     match args.get(1).map(String::as_str) {
         None => all(),
         Some("signatures") => sink(signatures::run(&mut Report::new())),
+        Some("nodes") => {
+            let mut report = Report::new();
+            let l = signatures::run(&mut report);
+            tasks::run(&mut report, l);
+        }
         Some("tokens") => tokens::run(&mut Report::new()),
         Some("renewals") => renewals::run(),
         Some("grow") => grow::run(&args[2..]),
         Some("plot") => grow::plot(args.get(2).expect("plot FILE")),
         // The program that operators and auditors run, for processes of their own.
         Some("node" | "audit") => return fama_cli::run(args, &mut std::io::stdout(), &mut std::io::stderr()),
-        Some(other) => panic!("want renewals, signatures, tokens, grow, plot or nothing, not {other}"),
+        Some(other) => panic!("want renewals, signatures, tokens, nodes, grow, plot or nothing, not {other}"),
     }
     ExitCode::SUCCESS
 }

@@ -239,6 +239,13 @@ pub(crate) struct LiveNode {
     ended: tokio::task::JoinHandle<()>,
 }
 
+impl LiveNode {
+    pub(crate) fn stop(self, runtime: &Runtime) {
+        self.stop.send(()).unwrap();
+        runtime.block_on(self.ended).unwrap();
+    }
+}
+
 /// Nodes in this process, on loopback ports of their own.
 struct LiveFederation {
     manifest: Arc<Manifest>,
@@ -265,9 +272,7 @@ impl LiveFederation {
     }
 
     fn stop(&mut self, runtime: &Runtime, i: usize) {
-        let LiveNode { stop, ended, .. } = self.nodes[i].take().unwrap();
-        stop.send(()).unwrap();
-        runtime.block_on(ended).unwrap();
+        self.nodes[i].take().unwrap().stop(runtime);
     }
 
     async fn client(&self, i: usize) -> Client {

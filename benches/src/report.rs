@@ -1,4 +1,5 @@
 //! One table of all that was measured, for people, and the same in `bench/latest.json` below the target folder.
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
@@ -34,6 +35,21 @@ impl Report {
         let (p50, p99) = (millis(50), millis(99));
         println!("{task:44} p50 {p50} ms, p99 {p99} ms, of {}", times.len());
         self.rows.push(json!({"task": task, "count": times.len(), "p50_ms": p50, "p99_ms": p99}));
+    }
+
+    /// A line about the one before: the processor time of a node's threads for each of so many items.
+    pub(crate) fn cpu(&mut self, before: &BTreeMap<String, Duration>, after: &BTreeMap<String, Duration>, items: u64) {
+        let spent = |(name, time): (&String, &Duration)| {
+            let time = time.saturating_sub(before.get(name).copied().unwrap_or_default());
+            (name.clone(), rounded(time.as_secs_f64() * 1e6 / items as f64))
+        };
+        let mut spent: Vec<(String, f64)> = after.iter().map(spent).filter(|(_, micros)| *micros >= 0.1).collect();
+        spent.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        let shown: Vec<String> = spent.iter().map(|(name, micros)| format!("{name} {micros}")).collect();
+        println!("  processor time for each, µs: {}", shown.join(", "));
+        if let Some(row) = self.rows.last_mut() {
+            row["cpu_micros"] = json!(BTreeMap::from_iter(spent));
+        }
     }
 
     /// Writes all lines to `bench/latest.json`.

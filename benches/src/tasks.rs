@@ -5,14 +5,16 @@
 //! all cores, with nothing else to do.
 mod net;
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use fama_cli::synthetic::{SKEW, Shape, Workload};
 use fama_ledger::entry::SignedEvent;
-use fama_ledger::event::{Action, RevokeReason};
-use fama_ledger::id::IdentityId;
+use fama_ledger::event::{Action, DismissReason, Method, RevokeReason};
+use fama_ledger::id::{Domain, IdentityId};
+use fama_ledger::key::Curve;
 use fama_ledger::profile::{ProfileProof, Required};
 use fama_ledger::secret::SecretKey;
 use fama_node::clock;
@@ -38,14 +40,17 @@ const IN_ARRAYS: u64 = 20_000;
 const ARRAY: u64 = 250;
 /// Clients that hand in arrays.
 const SENDERS: usize = 4;
-/// Events handed in one by one, by so many clients at the same time: as many as one address may have.
-const ALONE: u64 = 1_000;
-const CLIENTS: usize = 16;
+/// Events handed in one by one, by three clients with as many connections each as one may have.
+const ALONE: u64 = 6_000;
+const CLIENTS: u8 = 3;
+const CONNECTIONS_EACH: usize = 16;
 /// How long events come in while it is measured when they are final.
 const FINAL_SECONDS: u64 = 10;
 /// Revocations that somebody waits for.
 const REVOKED: usize = 30;
 const BETWEEN_REVOCATIONS: Duration = Duration::from_millis(200);
+/// Providers that attest to one agent, and are dismissed then.
+const ATTACKERS: usize = 1_000;
 /// How often a proof is checked.
 const PROOFS: u32 = 30;
 /// How long anything may take.
@@ -61,14 +66,16 @@ pub(crate) fn run(report: &mut Report, l: f64) {
     net.submit(ranges(0..BEFORE, BATCH_BEFORE).map(|range| signed(&signer, range)));
     let arrays = BEFORE..BEFORE + IN_ARRAYS;
     let bodies = bodies(&signer, arrays.clone(), ARRAY);
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), home.cpu());
     hand_in(&home, &bodies, SENDERS, None);
     let rate = |events: u64, begun: Instant| events as f64 / begun.elapsed().as_secs_f64();
     report.limited("events taken in, arrays over HTTP", rate(IN_ARRAYS, begun), limit);
+    report.cpu(&cpu, &home.cpu(), IN_ARRAYS);
     let bodies = self::bodies(&signer, arrays.end..arrays.end + ALONE, 1);
-    let begun = Instant::now();
-    let handed = hand_in(&home, &bodies, CLIENTS, None);
+    let (begun, cpu) = (Instant::now(), home.cpu());
+    let handed = hand_in(&home, &bodies, usize::from(CLIENTS) * CONNECTIONS_EACH, None);
     report.limited("events taken in, one by one over HTTP", rate(ALONE, begun), limit);
+    report.cpu(&cpu, &home.cpu(), ALONE);
     report.takes("  until a receipt is there", handed.iter().map(|one| one.answered).collect());
 
     let size = sizes(&mut Connection::open(home.query).unwrap()).0;
@@ -82,10 +89,11 @@ pub(crate) fn run(report: &mut Report, l: f64) {
         let answers = begun.elapsed();
         until("a mirror has all", PATIENCE, || sizes(&mut connection).0 >= size);
         report.limited(&format!("a new mirror, {verify}"), rate(size, begun), limit);
+        report.cpu(&BTreeMap::new(), &mirror.cpu(), size);
         report.takes("  until it answers", vec![answers]);
         mirror.stop();
     }
-    asked(report, &home);
+    asked(report, &home, attacked(&net, &home));
     proofs(report, &net, &home);
     home = restarted(report, &net, home);
     home.stop();
@@ -125,7 +133,9 @@ struct HandedIn {
 fn hand_in(node: &RunningNode, bodies: &[String], connections: usize, every: Option<Duration>) -> Vec<HandedIn> {
     let begun = Instant::now();
     let sender = |number: usize| {
-        let (mut connection, mut done) = (Connection::open(node.submit).unwrap(), Vec::new());
+        let client = u8::try_from(number / CONNECTIONS_EACH).unwrap();
+        let mut connection = Connection::open(node.submit).unwrap().of_client(client);
+        let mut done = Vec::new();
         for (at, body) in bodies.iter().enumerate().skip(number).step_by(connections) {
             let due = every.map_or_else(Instant::now, |every| begun + every * u32::try_from(at).unwrap());
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -142,13 +152,60 @@ fn hand_in(node: &RunningNode, bodies: &[String], connections: usize, every: Opt
     })
 }
 
+/// Registrations of so many newcomers, each with its key.
+fn newcomers(net: &Net, name: &str, count: usize) -> Vec<(SignedEvent, SecretKey)> {
+    let newcomer = |i: usize| {
+        let own = SecretKey::from_seed(Curve::Ed25519, blake3::hash(format!("{name}-{i}").as_bytes()).as_bytes());
+        let (own, home, name) = (own.unwrap(), domain(0), format!("{name}-{i}").parse().unwrap());
+        let action = Action::Register { home, name, key: own.public(), next: None, note: None };
+        (sign(event(net.manifest.federation(), action, clock::now(), i as u64), &own, None), own)
+    };
+    (0..count).map(newcomer).collect()
+}
+
+/// The path of an agent to whom many attested, none of whom counts any more.
+fn attacked(net: &Net, home: &RunningNode) -> String {
+    let mut attackers = newcomers(net, "attacker", ATTACKERS + 1);
+    let registrations: Vec<_> = attackers.iter().map(|(registration, _)| registration.clone()).collect();
+    let (victim, _) = attackers.pop().unwrap();
+    let made = |action, own: &SecretKey| sign(event(net.manifest.federation(), action, clock::now(), 0), own, None);
+    let state = |of: &dyn Fn(Domain, IdentityId) -> Action| -> Vec<SignedEvent> {
+        attackers.iter().map(|(attacker, _)| made(of(domain(0), attacker.event.id()), &key(0))).collect()
+    };
+    let service = || ("ratings".parse().unwrap(), "ratings.example".parse().unwrap());
+    let admitted = state(&|operator, provider| {
+        let (service, domain) = service();
+        Action::Admit { operator, provider, service, domain, method: Method::Manual, from: 0 }
+    });
+    let attest = |(attacker, own): &(SignedEvent, SecretKey)| {
+        let (home, issuer, subject) = (domain(0), attacker.event.id(), victim.event.id());
+        made(Action::Attest { home, issuer, subject, delta: -5, context: None, note: None }, own)
+    };
+    let attested: Vec<_> = attackers.iter().map(attest).collect();
+    let dismissed = state(&|operator, provider| {
+        let (service, domain) = service();
+        Action::Dismiss { operator, provider, service, domain, from: 0, reason: DismissReason::Misconduct }
+    });
+    let chunk = usize::try_from(BATCH_BEFORE).unwrap();
+    for events in [registrations, admitted, attested, dismissed] {
+        net.submit(events.chunks(chunk).map(<[_]>::to_vec));
+    }
+    let (path, mut connection) = (format!("/api/agent/{}", victim.event.id()), Connection::open(home.query).unwrap());
+    until("nothing counts any more", PATIENCE, || {
+        let shown: Value = serde_json::from_slice(&connection.get(&path).unwrap()).unwrap();
+        shown["reputation"]["attestation_count"] == 0
+    });
+    path
+}
+
 /// Reads, next to an answer that is always the same.
-fn asked(report: &mut Report, home: &RunningNode) {
+fn asked(report: &mut Report, home: &RunningNode, attacked: String) {
     let rate = |paths: &[String]| home.ask(paths)["per_second"].as_f64().unwrap();
     let fixed = ("a fixed answer", rate(&["/api".to_owned()]));
     let typical: Vec<String> = (0..1_000).map(|i| agent(SHAPE.providers + i)).collect();
     report.limited("GET /api/agent, typical", rate(&typical), fixed);
     report.limited("GET /api/agent, most attested", rate(&[agent(0)]), fixed);
+    report.limited(&format!("GET /api/agent, attacked by {ATTACKERS}"), rate(&[attacked]), fixed);
     report.limited("GET /api/leaderboard", rate(&["/api/leaderboard".to_owned()]), fixed);
     let proofs: Vec<String> = typical.iter().take(100).map(|path| format!("{path}/proof")).collect();
     report.limited("GET a profile's proof", rate(&proofs), fixed);
@@ -243,12 +300,7 @@ fn revoked(net: &Net, nodes: &[RunningNode]) -> Vec<Duration> {
         }
     });
     let federation = net.manifest.federation();
-    let leave = |i: usize| {
-        let (own, home, name) = (key(10_000 + i), domain(0), format!("leaver-{i}").parse().unwrap());
-        let action = Action::Register { home, name, key: own.public(), next: None, note: None };
-        (sign(event(federation, action, clock::now(), i as u64), &own, None), own)
-    };
-    let (registrations, keys): (Vec<_>, Vec<_>) = (0..REVOKED).map(leave).unzip();
+    let (registrations, keys): (Vec<_>, Vec<_>) = newcomers(net, "leaver", REVOKED).into_iter().unzip();
     let ids: Vec<_> = registrations.iter().map(|signed| signed.event.id()).collect();
     net.submit(std::iter::once(registrations));
     let mut connection = Connection::open(nodes[0].submit).unwrap();

@@ -65,6 +65,7 @@ pub(crate) fn run(report: &mut Report) {
         }
         let task = format!("tokens issued to agents with {}", curve.as_str());
         report.limited(&task, ours, ("their two signatures, bare", limit));
+        node.stop(&runtime);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A node with the grown folder as a process, and clients that ask it over HTTP.
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -57,6 +58,21 @@ impl RunningNode {
         let Ok(mut connection) = Connection::open(self.query) else { return false };
         let answer = connection.get("/api/status").and_then(|body| Ok(serde_json::from_slice::<Value>(&body)?));
         answer.is_ok_and(|status| status["ready"] == true)
+    }
+
+    /// Processor time of its threads so far, by what they are called without their numbers; of those that have ended,
+    /// nothing.
+    pub(crate) fn cpu(&self) -> BTreeMap<String, Duration> {
+        let mut all: BTreeMap<String, Duration> = BTreeMap::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap() {
+            let read = |file| fs::read_to_string(thread.as_ref().unwrap().path().join(file));
+            // It may end while it is read.
+            let (Ok(name), Ok(times)) = (read("comm"), read("schedstat")) else { continue };
+            let name = name.trim().trim_end_matches(|last: char| last.is_ascii_digit() || last == '-');
+            let nanos = times.split(' ').next().unwrap().parse().unwrap();
+            *all.entry(name.to_owned()).or_default() += Duration::from_nanos(nanos);
+        }
+        all
     }
 
     /// As an operator stops it.
@@ -126,41 +142,52 @@ pub(crate) fn spread(mut times: Vec<Duration>, seconds: f64) -> Value {
 }
 
 /// A connection over which requests follow one another.
-pub(crate) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection {
+    stream: BufReader<TcpStream>,
+    client: u8,
+}
 
 impl Connection {
     pub(crate) fn open(port: u16) -> std::io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(START_TIMEOUT))?;
-        Ok(Self(BufReader::new(stream)))
+        Ok(Self { stream: BufReader::new(stream), client: 0 })
+    }
+
+    /// As the proxy of the client with this number: another block of addresses, for each of which a node handles so many
+    /// submissions at a time.
+    pub(crate) fn of_client(self, client: u8) -> Self {
+        Self { client, ..self }
     }
 
     /// The body of the answer, which must be a 200.
     pub(crate) fn get(&mut self, path: &str) -> std::io::Result<Vec<u8>> {
-        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        write!(self.stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         self.answer()
     }
 
     /// The lines of a stream, once it has begun.
     pub(crate) fn stream(mut self, path: &str) -> std::io::Result<impl BufRead> {
-        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        write!(self.stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let mut line = String::new();
         // The first event says that it has begun.
         while !line.starts_with("event: open") {
             line.clear();
-            if self.0.read_line(&mut line)? == 0 {
+            if self.stream.read_line(&mut line)? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(self.0)
+        Ok(self.stream)
     }
 
     /// Hands in an array of events: the answer, which must be a 200.
     pub(crate) fn submit(&mut self, body: &str) -> std::io::Result<Vec<u8>> {
         write!(
-            self.0.get_mut(),
-            "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.stream.get_mut(),
+            "POST /events HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 198.51.{}.1\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.client,
             body.len()
         )?;
         self.answer()
@@ -168,18 +195,18 @@ impl Connection {
 
     fn answer(&mut self) -> std::io::Result<Vec<u8>> {
         let (mut length, mut line) = (0, String::new());
-        self.0.read_line(&mut line)?;
+        self.stream.read_line(&mut line)?;
         let first = line.clone();
         loop {
             line.clear();
-            self.0.read_line(&mut line)?;
+            self.stream.read_line(&mut line)?;
             let Some((name, value)) = line.trim().split_once(':') else { break };
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().map_err(std::io::Error::other)?;
             }
         }
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
+        self.stream.read_exact(&mut body)?;
         if first.starts_with("HTTP/1.1 200") {
             Ok(body)
         } else {

@@ -19,16 +19,18 @@ const EVENTS_PER_SECOND: usize = 1_000;
 const BATCH: usize = 100;
 /// How long they come in.
 const SECONDS: u32 = 20;
-/// Connections that hand them in, in turn: a node answers once a batch is durable, and begins ten batches a second at most.
+/// Connections that hand them in, in turn.
 const SENDERS: usize = 4;
 
 /// Asks for typical agents at half the rate that the node reached without writes, `saturated` a second, while attestations
-/// come in. A request is late from the time at which it was due.
+/// come in. A request is late from the time at which it was due. That rate is one of answers given before, so all are
+/// asked for once before it begins.
 pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
     let batches = signed(folder, shape);
     let copy = folder.copy(&folder.path.with_extension("live"));
     let (node, _) = RunningNode::start(&copy);
     let (_, paths) = typical(shape);
+    node.ask_once(&paths);
     let pause = Duration::from_secs_f64(2.0 * CONNECTIONS as f64 / saturated);
     let begun = Instant::now();
     let asker = |number: usize| {

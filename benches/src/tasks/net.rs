@@ -53,6 +53,7 @@ impl Net {
             "data_dir = \"data-{i}\"\nmanifest = \"manifest.txt\"\nnode_key = \"node-{i}.pem\"\nverify = \"{verify}\"\n{own}\
              [network]\nlisten = [\"/ip4/127.0.0.1/tcp/{p2p}\", \"/ip4/127.0.0.1/udp/{p2p}/quic-v1\"]\n\
              [query]\nlisten = \"127.0.0.1:{query}\"\nrequests_per_second = 0\n\
+             trusted_proxies = [\"127.0.0.1\"]\n\
              [submit]\nlisten = \"127.0.0.1:{submit}\"\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n[scrub]\nbytes_per_second = 0\n[domains]\nevery_seconds = 0\n"
         );
