@@ -87,7 +87,7 @@ fn verify_all(world: World) -> World {
 
 // 64 attestations, folded without the state root.
 #[library_benchmark]
-#[bench::attest(setup = secp256k1, config = about(1_676_103))]
+#[bench::attest(setup = secp256k1, config = about(1_801_571))]
 fn fold(world: World) -> World {
     let mut batch = Batch::begin(&world.manifest, &world.log, &world.rows, world.size).unwrap();
     for entry in &world.batch[..world.batch.len() - 1] {
@@ -124,7 +124,7 @@ fn map() -> (StateMap, Changes) {
 }
 
 #[library_benchmark]
-#[bench::new_rows(setup = map, config = about(7_277_632))]
+#[bench::new_rows(setup = map, config = about(4_639_389))]
 fn state_map((mut map, changes): (StateMap, Changes)) -> StateMap {
     map.update(&changes, &Whole).unwrap();
     map

@@ -31,6 +31,10 @@ use report::Report;
 use sha2::{Digest, Sha256};
 use world::{World, check};
 
+/// That of `fama`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Attestations in one batch.
 const BATCH: u32 = 1_000;
 /// How often both sides are measured; the shortest time of each counts.
