@@ -79,6 +79,7 @@ async function post(port, { did, body }) {
     const { status, body: said } = await send(port, "POST", `/${did}`, body);
     if (status === 200) return tries - 1;
     if (status !== 500 || tries === TRIES_MAX) throw new Error(`${status} ${said.slice(0, 200)}`);
+    await new Promise((done) => setTimeout(done, Math.random() * Math.min(tries, 10)));
   }
 }
 
