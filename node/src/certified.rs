@@ -13,11 +13,10 @@ use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use fama_ledger::batch::Folded;
 use fama_ledger::manifest::LogId;
 use fama_ledger::profile::LogMaps;
 use fama_ledger::replica::Certificate;
-use fama_ledger::rows::{MapId, Rows, StoredRows};
+use fama_ledger::rows::{Changes, MapId, NodeChanges, Rows, StoredRows};
 
 use crate::store::{StoreError, View};
 
@@ -37,6 +36,16 @@ type Former = BTreeMap<(MapId, Vec<u8>), Option<Vec<u8>>>;
 
 fn former_bytes(key: &(MapId, Vec<u8>), value: Option<&Vec<u8>>) -> usize {
     FORMER_BYTES.saturating_add(key.1.len()).saturating_add(value.map_or(0, Vec::len))
+}
+
+/// What a write is about to change.
+pub(crate) struct Write<'c> {
+    /// The changed rows.
+    pub changes: &'c Changes,
+    /// Rows as they are before, as far as they were read.
+    pub read: &'c Changes,
+    /// The changed records of the maps' nodes.
+    pub nodes: &'c NodeChanges,
 }
 
 /// The state of a log after a write.
@@ -114,7 +123,7 @@ impl CertifiedStates {
     pub(crate) fn before<'c>(
         &self,
         log: &LogId,
-        writes: impl IntoIterator<Item = &'c Folded>,
+        writes: impl IntoIterator<Item = Write<'c>>,
         view: &View<'_>,
     ) -> Result<(), StoreError> {
         let newest = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +132,7 @@ impl CertifiedStates {
         };
         drop(newest);
         let mut former = Former::new();
-        for Folded { changes, read, nodes, .. } in writes {
+        for Write { changes, read, nodes } in writes {
             for row in changes.keys() {
                 if former.contains_key(row) {
                     continue;

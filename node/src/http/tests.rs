@@ -34,6 +34,7 @@ mod proof;
 mod public;
 
 use super::App;
+use crate::certified::Write;
 use crate::clock::{self, Clock};
 use crate::health::{Governance, PendingManifest};
 use crate::inbox::InboxInput;
@@ -275,7 +276,7 @@ fn append(app: &App, log: &mut Log, mut entries: Vec<VerifiedEntry>, notes: &[(N
     let state = LogState { log: log.id.clone(), size, root, state_root: folded.state_root };
     let (changes, nodes) = (&folded.changes, &folded.nodes);
     let commit = Commit { state, first, entries: &entries, outcomes: &outcomes, tiles, changes, nodes, notes };
-    app.shared.certified.before(&log.id, [&folded], &view).unwrap();
+    app.shared.certified.before(&log.id, [Write { changes, read: &folded.read, nodes }], &view).unwrap();
     app.shared.store.commit(&[commit]).unwrap();
     app.shared.certified.after(&log.id, size, &log.maps);
     // As the inbox does.

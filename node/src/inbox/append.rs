@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::reserve::{Purpose, Reserve};
 use super::{Inbox, InboxInput, Own, StoredRoots, SubmitOutcome, Submitted};
+use crate::certified::Write;
 use crate::replay::{Fatal, LogCopy, adopted};
 use crate::store::{Commit, DayUsage, Store, StoreError, View};
 use crate::wire::{Refusal, SignedHead};
@@ -256,7 +257,7 @@ impl Inbox {
             Err(ReplayError::Rows(error)) => return Err(Fatal::rows(log, error)),
             Err(_) => return Err(Fatal::Internal("the batch has entries")),
         };
-        let Folded { changes, nodes, state_root, time, .. } = &folded;
+        let Folded { changes, read, nodes, state_root, time } = &folded;
         let state_root = *state_root;
         entries.push(VerifiedEntry::state(*time, state_root));
         let first = tree.size();
@@ -267,7 +268,7 @@ impl Inbox {
         let (entries, outcomes) = (&entries[..], &outcomes[..]);
         // Readers at the certified state need the rows as they were: kept before the write can be seen. In memory only;
         // after a crash there is no certified state to read until the next certificate.
-        self.shared.certified.before(log, [&folded], &store.view())?;
+        self.shared.certified.before(log, [Write { changes, read, nodes }], &store.view())?;
         let states = Self::open_statements(&self.shared, log, first, outcomes);
         // The point of no return: one atomic, synced write. A crash before or within it leaves nothing of the batch. A
         // crash after it leaves entries below a head without a signature: `stored_newest` signs it at the start.

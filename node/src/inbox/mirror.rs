@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use fama_ledger::batch::Folded;
 use fama_ledger::checkpoint::SignedCheckpoint;
 use fama_ledger::entry::VerifiedEntry;
 use fama_ledger::event::Action;
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 use super::input::note_of;
 use super::lateness::before_ahead;
 use super::{DecodedRange, Inbox, InboxCommand, StoredRoots, Submitted};
+use crate::certified::Write;
 use crate::metrics::Direction;
 use crate::replay::{self, Fatal, ReplayStop, ReplayedBatch, adopted, batches};
 use crate::shared::Shared;
@@ -164,7 +166,9 @@ impl Inbox {
         let lateness = self.mark_late(log, done);
         let (head, Shared { certified, store, .. }) = (last.state.head(), &self.shared);
         // In memory only, as in `Inbox::write`: kept before the write can be seen.
-        certified.before(log, done.iter().map(|done| &done.replayed.folded), &store.view())?;
+        let folded = done.iter().map(|done| &done.replayed.folded);
+        let writes = folded.map(|Folded { changes, read, nodes, .. }| Write { changes, read, nodes });
+        certified.before(log, writes, &store.view())?;
         let states =
             done.iter().map(|done| Self::open_statements(&self.shared, log, done.first, &done.replayed.outcomes));
         let states = states.fold(false, |any, states| any | states);
