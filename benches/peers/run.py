@@ -63,7 +63,7 @@ class Failed(Exception):
 
 def measure(leg: Leg, events: int, before: tuple[str, ...] = ()) -> dict[str, Any]:
     """Runs one system alone in a folder of its own, on the first cores."""
-    folder = PLACE / "work"
+    folder = PLACE / "work" / leg.name.replace(" ", "-")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     # What was written before is no matter of this one.

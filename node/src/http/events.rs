@@ -494,7 +494,7 @@ async fn wait_final(desk: &Desk, results: &[Outcome]) -> bool {
             results.iter().flatten().map(|(_, receipt)| (receipt.log.clone(), receipt.index)).collect();
         let look = move || {
             let view = app.shared.store.view();
-            // One certificate may show many: the last of each log is enough, and most have one.
+            // What cannot be read is not final, and the log says so when the answer is made.
             places
                 .iter()
                 .all(|(log, index)| inclusion::is_certified(&view, &app.shared.manifest, log, *index).unwrap_or(false))
