@@ -2,6 +2,8 @@
 //!
 //! A pool of good and bad signatures is judged once, each alone. Then batches are drawn from the pool: no outcome may differ.
 //! A short run is part of the tests; `FAMA_FUZZ_BATCHES` makes a longer one and `FAMA_FUZZ_SEED` a different one.
+use std::thread;
+
 use fama_ledger::key::batch::{Signed, Verifier, verify_all};
 use fama_ledger::key::{Curve, PublicKey, Signature, SignatureError};
 use fama_ledger::secret::SecretKey;
@@ -81,25 +83,42 @@ fn batches_agree_with_k256_and_libsecp256k1() {
     let pool: Vec<Judged> = (0..POOL).map(|_| judged(drawn(&mut random, &secrets))).collect();
     let (good, bad): (Vec<&Judged>, Vec<&Judged>) = pool.iter().partition(|one| one.outcome.is_ok());
     assert!(good.len() > POOL / 2 && bad.len() > POOL / 20, "{} good, {} bad", good.len(), bad.len());
-    let (mut signatures, mut refused) = (0, 0);
-    for number in 0..count {
-        let size = 8 + random.below(if number.is_multiple_of(50) { 500 } else { 24 });
-        // Half of the batches are good, and most others have one or two bad ones.
-        let wrong = [0, 0, 0, 0, 1, 1, 2, size / 2][random.below(8)];
-        let mut chosen: Vec<&Judged> = (0..size).map(|_| *random.pick(&good)).collect();
-        (0..wrong).for_each(|_| chosen[random.below(size)] = *random.pick(&bad));
-        let signed: Vec<Signed<'_>> = chosen
-            .iter()
-            .map(|one| Signed { key: &one.key, message: &one.message, signature: &one.signature })
-            .collect();
-        let seed = random.next().to_le_bytes().repeat(4).try_into().unwrap();
-        // As a node verifies, with libsecp256k1 for single ones, and with equations at every size.
-        let verifier = Verifier { seed, batch_min: [1, 8, 64][random.below(3)], ..fama_node::verify::verifier() };
-        for (found, one) in verify_all(&signed, &verifier).into_iter().zip(&chosen) {
-            assert_eq!(found, one.outcome, "batch {number} of the seed {seed:?}: {} {:?}", one.key, one.signature);
-            refused += u64::from(found.is_err());
-        }
-        signatures += size;
-    }
+    let workers = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let (signatures, refused) = thread::scope(|scope| {
+        let own =
+            |worker: u64| (worker..count).step_by(workers as usize).map(|number| batch(number, seed, &good, &bad));
+        let begun: Vec<_> = (0..workers).map(|worker| scope.spawn(move || own(worker).fold((0, 0), sum))).collect();
+        begun.into_iter().map(|worker| worker.join().unwrap()).fold((0, 0), sum)
+    });
     println!("{count} batches with {signatures} signatures, {refused} of them refused");
+}
+
+const fn sum(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
+    (one.0 + other.0, one.1 + other.1)
+}
+
+/// Verifies the batch with this number; returns how many signatures it has and how many of them were refused.
+fn batch(number: u64, seed: u64, good: &[&Judged], bad: &[&Judged]) -> (u64, u64) {
+    let mut random = FuzzRandom(seed.wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let size = match number % 200 {
+        0 => 8 + random.below(500),
+        1..20 => 8 + random.below(24),
+        _ => 1 + random.below(12),
+    };
+    // Half of the batches are good, and most others have one or two bad ones.
+    let wrong = [0, 0, 0, 0, 1, 1, 2, size / 2][random.below(8)];
+    let mut chosen: Vec<&Judged> = (0..size).map(|_| *random.pick(good)).collect();
+    (0..wrong).for_each(|_| chosen[random.below(size)] = *random.pick(bad));
+    let signed: Vec<Signed<'_>> =
+        chosen.iter().map(|one| Signed { key: &one.key, message: &one.message, signature: &one.signature }).collect();
+    let coefficients = random.next().to_le_bytes().repeat(4).try_into().unwrap();
+    // As a node verifies, with libsecp256k1 for single ones, but with an equation at every size.
+    let batch_min = 1 + random.below(size.min(12));
+    let verifier = Verifier { seed: coefficients, batch_min, ..fama_node::verify::verifier() };
+    let mut refused = 0;
+    for (found, one) in verify_all(&signed, &verifier).into_iter().zip(&chosen) {
+        assert_eq!(found, one.outcome, "batch {number} of the seed {seed}: {} {:?}", one.key, one.signature);
+        refused += u64::from(found.is_err());
+    }
+    (size as u64, refused)
 }
