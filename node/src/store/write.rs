@@ -212,6 +212,10 @@ struct CommitWriter<'a> {
     touched: BTreeMap<Vec<u8>, u64>,
     given: BTreeSet<Vec<u8>>,
     searched: BTreeSet<Vec<u8>>,
+    histories: BTreeSet<Vec<u8>>,
+    tiles: BTreeMap<Vec<u8>, &'a [u8]>,
+    /// Rows and records of the maps' nodes, in the order of the commits; `None` is deleted.
+    rows: Vec<(Vec<u8>, Option<&'a [u8]>)>,
     named: BTreeSet<NoteHash>,
     texts: BTreeMap<NoteHash, &'a str>,
     /// Whether there are statements about providers.
@@ -233,6 +237,9 @@ impl<'a> CommitWriter<'a> {
             touched: BTreeMap::new(),
             given: BTreeSet::new(),
             searched: BTreeSet::new(),
+            histories: BTreeSet::new(),
+            tiles: BTreeMap::new(),
+            rows: Vec::new(),
             named: BTreeSet::new(),
             texts: texts.collect(),
             states: false,
@@ -252,8 +259,7 @@ impl<'a> CommitWriter<'a> {
             }
         }
         for write in &commit.tiles {
-            let key = keys::tile(log, write.level, write.index);
-            self.batch.put(Family::Tiles, key, write.hashes.as_flattened());
+            self.tiles.insert(keys::tile(log, write.level, write.index), write.hashes.as_flattened());
         }
         self.add_rows(commit);
         self.add_adopted(commit)?;
@@ -336,8 +342,7 @@ impl<'a> CommitWriter<'a> {
     }
 
     fn history(&mut self, at: &HistoryItem, identity: &IdentityId, history: History) {
-        let key = [keys::history(identity, history), keys::history_item(at)].concat();
-        self.batch.put(Family::History, key, []);
+        self.histories.insert([keys::history(identity, history), keys::history_item(at)].concat());
     }
 
     /// Entries arrive in log order, so the last call for a key has the newest index.
@@ -359,20 +364,25 @@ impl<'a> CommitWriter<'a> {
         Ok(())
     }
 
-    fn add_rows(&mut self, commit: &Commit<'_>) {
+    fn add_rows(&mut self, commit: &'a Commit<'a>) {
         for ((map, key), value) in commit.changes {
-            match value {
-                Some(value) => {
-                    self.batch.put(Family::Rows, keys::row(*map, key), value);
-                    self.searched.extend(keys::search_row(key, value));
-                }
-                None => self.batch.delete(Family::Rows, keys::row(*map, key)),
-            }
+            self.rows.push((keys::row(*map, key), value.as_deref()));
+            self.searched.extend(value.iter().flat_map(|value| keys::search_row(key, value)));
         }
-        for ((level, key), change) in commit.nodes {
-            match &change.after {
-                Some(record) => self.batch.put(Family::Rows, keys::row(*level, key), record),
-                None => self.batch.delete(Family::Rows, keys::row(*level, key)),
+        let records =
+            commit.nodes.iter().map(|((level, key), change)| (keys::row(*level, key), change.after.as_deref()));
+        self.rows.extend(records);
+    }
+
+    /// Writes each row once: the batches of a range change the same rows again and again, above all the records of the
+    /// maps' upper nodes.
+    fn put_rows(&mut self) {
+        // Keeps the order of the commits among equal keys.
+        self.rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (key, value) in self.rows.chunk_by(|(one, _), (other, _)| one == other).filter_map(<[_]>::last) {
+            match value {
+                Some(value) => self.batch.put(Family::Rows, key, value),
+                None => self.batch.delete(Family::Rows, key),
             }
         }
     }
@@ -392,6 +402,13 @@ impl<'a> CommitWriter<'a> {
     }
 
     fn finish(mut self) -> Result<WriteBatch<'a>, StoreError> {
+        self.put_rows();
+        for (key, hashes) in std::mem::take(&mut self.tiles) {
+            self.batch.put(Family::Tiles, key, hashes);
+        }
+        for key in std::mem::take(&mut self.histories) {
+            self.batch.put(Family::History, key, []);
+        }
         for (key, position) in std::mem::take(&mut self.events) {
             Store::put(&mut self.batch, Family::Events, &key, &position);
         }
