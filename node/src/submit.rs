@@ -86,6 +86,9 @@ impl From<Unfit> for Refusal {
     }
 }
 
+/// A submission, and its event where that is verified already.
+type Offered = (Submission, Option<VerifiedEvent>);
+
 /// A verified submission and the log that takes it.
 struct Routed {
     log: LogId,
@@ -151,22 +154,24 @@ impl Submitter {
         let SubmitRequest { forwarded, submissions } = request;
         let operator = self.operator_of(peer).is_some();
         let origin = SubmissionOrigin { peer, address, forwarded: forwarded && operator };
-        let (results, forged) = self.handle(&origin, (forwarded, operator), submissions).await;
+        let offered = submissions.into_iter().map(|submission| (submission, None)).collect();
+        let (results, forged) = self.handle(&origin, (forwarded, operator), offered).await;
         if forged {
             self.network.penalize(peer, "forged_submission");
         }
         SubmitResponse(results)
     }
 
-    /// Handles the submissions of a client of the submit listener, whose address block counts as one peer. Returns one
-    /// result per submission, in order.
+    /// Handles the submissions of a client of the submit listener, whose address block counts as one peer, each with its
+    /// event. Returns one result per submission, in order.
     pub(crate) async fn submit_from(
         self: &Arc<Self>,
         address: Option<IpAddr>,
-        submissions: Vec<Submission>,
+        offered: Vec<(Submission, VerifiedEvent)>,
     ) -> Vec<SubmitResult> {
         let origin = SubmissionOrigin { peer: admission::peer_of_block(address), address, forwarded: false };
-        self.handle(&origin, (false, false), submissions).await.0
+        let offered = offered.into_iter().map(|(submission, event)| (submission, Some(event))).collect();
+        self.handle(&origin, (false, false), offered).await.0
     }
 
     /// Verifies and routes submissions; also gives whether one of them can never be valid.
@@ -174,9 +179,9 @@ impl Submitter {
         self: &Arc<Self>,
         origin: &SubmissionOrigin,
         (forwarded, operator): (bool, bool),
-        submissions: Vec<Submission>,
+        offered: Vec<Offered>,
     ) -> (Vec<SubmitResult>, bool) {
-        let count = submissions.len();
+        let count = offered.len();
         let all = |refusal: &Refusal| (vec![SubmitResult::Refused(refusal.clone()); count], false);
         if count > wire::SUBMISSIONS_MAX {
             return all(&Refusal::new("too_many", format!("at most {} events at a time", wire::SUBMISSIONS_MAX)));
@@ -187,7 +192,7 @@ impl Submitter {
         };
         let this = Arc::clone(self);
         let forwarder = self.operator_of(origin.peer).filter(|_| forwarded).map(|operator| operator.name.clone());
-        let verified = tokio::task::spawn_blocking(move || this.verify_all(submissions, forwarder.as_ref())).await;
+        let verified = tokio::task::spawn_blocking(move || this.verify_all(offered, forwarder.as_ref())).await;
         let Ok(verified) = verified else { return all(&Refusal::new("internal", "verification stopped")) };
         let forged = verified.iter().any(|one| matches!(one, Err(Unfit::Forged(_))));
         // Other nodes fetch them from here, as they do all notes that they lack.
@@ -202,7 +207,8 @@ impl Submitter {
     /// Submits the events of an abandoned branch again, and logs the results.
     pub(crate) async fn resubmit(self: &Arc<Self>, submissions: Vec<Submission>) {
         let this = Arc::clone(self);
-        let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(submissions, None)).await else {
+        let offered = submissions.into_iter().map(|submission| (submission, None)).collect();
+        let Ok(verified) = tokio::task::spawn_blocking(move || this.verify_all(offered, None)).await else {
             return;
         };
         let origin = SubmissionOrigin { peer: self.peer, address: None, forwarded: true };
@@ -222,12 +228,16 @@ impl Submitter {
         self.shared.manifest.operators().iter().find(|operator| peer_id(&operator.node_key) == peer)
     }
 
-    fn verify_all(&self, submissions: Vec<Submission>, forwarder: Option<&Domain>) -> Vec<Result<Routed, Unfit>> {
-        let prepared: Vec<_> = submissions.into_par_iter().map(|submission| self.prepare(submission)).collect();
-        let signed = prepared.iter().flatten().map(|prepared| prepared.submission.signed.clone()).collect();
-        // One for each that was prepared, in the same order.
+    fn verify_all(&self, offered: Vec<Offered>, forwarder: Option<&Domain>) -> Vec<Result<Routed, Unfit>> {
+        let prepared: Vec<Result<(Prepared, Option<VerifiedEvent>), Unfit>> =
+            offered.into_par_iter().map(|(submission, event)| Ok((self.prepare(submission)?, event))).collect();
+        let unverified = prepared.iter().flatten().filter(|(_, event)| event.is_none());
+        let signed = unverified.map(|(prepared, _)| prepared.submission.signed.clone()).collect();
+        // One for each that is not verified yet, in the same order.
         let mut events = verify::verify_all(signed, &self.shared.manifest.federation()).into_iter();
-        let pairs: Vec<_> = prepared.into_iter().map(|one| one.map(|prepared| (prepared, events.next()))).collect();
+        let mut event = |event: Option<VerifiedEvent>| event.map_or_else(|| events.next(), |event| Some(Ok(event)));
+        let pairs: Vec<_> =
+            prepared.into_iter().map(|one| one.map(|(prepared, found)| (prepared, event(found)))).collect();
         let finish = |one: Result<(Prepared, Option<Result<VerifiedEvent, EntryError>>), Unfit>| {
             let (prepared, event) = one?;
             let event = event.ok_or_else(|| Unfit::Refused(Refusal::new("internal", "not verified")))?;

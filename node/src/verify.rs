@@ -2,6 +2,7 @@
 use std::sync::LazyLock;
 
 use fama_ledger::entry::{EntryError, SignedEvent, VerifiedEntry, VerifiedEvent};
+use fama_ledger::event::{Action, Event};
 use fama_ledger::id::FederationId;
 use fama_ledger::key::batch::{Signed, Verifier};
 use fama_ledger::key::{PublicKey, Signature, SignatureError};
@@ -48,12 +49,56 @@ pub fn verify_one(signed: &Signed<'_>) -> Result<(), SignatureError> {
     signed.verify()
 }
 
+/// Why an event from outside is none.
+pub(crate) enum EdgeError {
+    /// The signature holds for none of the keys.
+    Signature(SignatureError),
+    /// The new key's signature does not hold.
+    Countersignature(SignatureError),
+    /// The signatures hold, but the event is not one that these signatures make valid.
+    Event(EntryError),
+}
+
+/// An event with signatures as clients send them ([`Signature::from_edge`]): the first by one of the keys `signers`, the
+/// second by the new key of a rotation. Each is verified once.
+///
+/// # Errors
+/// [`EdgeError`].
+pub(crate) fn from_edge(
+    event: Event,
+    signers: &[PublicKey],
+    (signature, countersignature): (&[u8], Option<&[u8]>),
+    federation: &FederationId,
+) -> Result<VerifiedEvent, EdgeError> {
+    let text = event.text();
+    let mut found = Err(SignatureError::Mismatch);
+    for key in signers {
+        found = signature_from_edge(key, text.as_bytes(), signature).map(|signature| (*key, signature));
+        if found.is_ok() {
+            break;
+        }
+    }
+    let (signer, signature) = found.map_err(EdgeError::Signature)?;
+    let countersignature = match (countersignature, &event.action) {
+        (None, _) => None,
+        (Some(second), Action::Rotate { key, .. }) => {
+            Some(signature_from_edge(key, text.as_bytes(), second).map_err(EdgeError::Countersignature)?)
+        }
+        (Some(_), _) => return Err(EdgeError::Countersignature(SignatureError::Malformed)),
+    };
+    let signed = SignedEvent { event, signer, signature, countersignature };
+    // Both were found to hold for the keys and the text that the ledger would take.
+    let holds = Verifier { seed: [0; 32], alone: |_| Ok(()), batch_min: usize::MAX };
+    let verified = SignedEvent::verify_all(vec![signed], federation, &holds).pop();
+    verified.unwrap_or(Err(EntryError::Signature(SignatureError::Mismatch))).map_err(EdgeError::Event)
+}
+
 /// [`Signature::from_edge`] in less time for what most clients send, r ‖ s with a low s: the recovery id is the one with
 /// which libsecp256k1 finds the signer's key.
 ///
 /// # Errors
 /// Those of [`Signature::from_edge`], which decides what this does not find to hold.
-pub(crate) fn from_edge(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Result<Signature, SignatureError> {
+fn signature_from_edge(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Result<Signature, SignatureError> {
     if let (PublicKey::Secp256k1(signer), Ok(rs)) = (key, <&[u8; 64]>::try_from(bytes)) {
         let mut whole = [0; 65];
         whole[..64].copy_from_slice(rs);
@@ -153,7 +198,7 @@ mod tests {
                 let (public, signature) = (key.public(), key.sign(&message));
                 let bytes = signature.as_bytes();
                 ids.insert(bytes.get(64).copied());
-                assert_eq!(from_edge(&public, &message, &bytes[..64]), Ok(signature));
+                assert_eq!(signature_from_edge(&public, &message, &bytes[..64]), Ok(signature));
                 let other = SecretKey::from_seed(curve, &[99; 32]).unwrap().public();
                 let mut high = <[u8; 64]>::try_from(&bytes[..64]).unwrap();
                 if let Ok(given) = k256::ecdsa::Signature::from_slice(&high)
@@ -162,9 +207,9 @@ mod tests {
                     let (r, s) = given.split_scalars();
                     let whole = k256::ecdsa::Signature::from_scalars(*r, -*s).unwrap();
                     high.copy_from_slice(&whole.to_bytes());
-                    assert_eq!(from_edge(&public, &message, &high), Ok(signature));
+                    assert_eq!(signature_from_edge(&public, &message, &high), Ok(signature));
                     let der = given.to_der();
-                    assert_eq!(from_edge(&public, &message, der.as_bytes()), Ok(signature));
+                    assert_eq!(signature_from_edge(&public, &message, der.as_bytes()), Ok(signature));
                 }
                 for (key, message, bytes) in [
                     (&public, &[seed, 8], &bytes[..64]),
@@ -173,12 +218,53 @@ mod tests {
                     (&public, &message, &[0xff; 64]),
                     (&public, &message, &bytes[..63]),
                 ] {
-                    assert_eq!(from_edge(key, message, bytes), Signature::from_edge(key, message, bytes));
-                    assert!(from_edge(key, message, bytes).is_err());
+                    assert_eq!(signature_from_edge(key, message, bytes), Signature::from_edge(key, message, bytes));
+                    assert!(signature_from_edge(key, message, bytes).is_err());
                 }
             }
         }
         assert_eq!(ids, [None, Some(0), Some(1)].into());
+    }
+
+    #[test]
+    fn an_event_from_outside_is_taken_if_the_ledger_takes_it() {
+        use fama_ledger::event::Nonce;
+        use fama_ledger::id::EventId;
+        use fama_ledger::key::Curve;
+        use fama_ledger::secret::SecretKey;
+        use fama_ledger::time::Millis;
+
+        let federation = FederationId([1; 32]);
+        let keys: Vec<SecretKey> = [(Curve::Secp256k1, 1), (Curve::Secp256k1, 2), (Curve::Ed25519, 3)]
+            .map(|(curve, seed)| SecretKey::from_seed(curve, &[seed; 32]).unwrap())
+            .into();
+        let (home, id, key) = ("alpha.example".parse().unwrap(), EventId([7; 32]), keys[0].public());
+        let rotation =
+            |key| Action::Rotate { home: "alpha.example".parse().unwrap(), identity: id, version: 2, key, next: None };
+        let actions = [
+            Action::Register { home, name: "agent".parse().unwrap(), key, next: None, note: None },
+            rotation(key),
+            rotation(keys[2].public()),
+        ];
+        let (mut taken, mut refused) = (0, 0);
+        for (action, federation_of) in actions.into_iter().flat_map(|one| [(one.clone(), [1; 32]), (one, [2; 32])]) {
+            let nonce = Nonce([0; 8]);
+            let event = Event { federation: FederationId(federation_of), action, created: Millis::FIRST, nonce };
+            let signatures: Vec<_> = keys.iter().map(|key| key.sign(event.text().as_bytes())).collect();
+            for (signer, by) in (0..3).flat_map(|signer| (0..3).map(move |by| (signer, by))) {
+                for second in [None, Some(0), Some(1), Some(2)] {
+                    let (signer, signature) = (keys[signer].public(), signatures[by]);
+                    let countersignature = second.map(|second: usize| signatures[second]);
+                    let given = countersignature.as_ref().map(|second| &second.as_bytes()[..64]);
+                    let found = from_edge(event.clone(), &[signer], (&signature.as_bytes()[..64], given), &federation);
+                    let signed = SignedEvent { event: event.clone(), signer, signature, countersignature };
+                    let wanted = signed.verify(&federation);
+                    (taken, refused) = if wanted.is_ok() { (taken + 1, refused) } else { (taken, refused + 1) };
+                    assert_eq!(found.ok(), wanted.ok());
+                }
+            }
+        }
+        assert!(taken >= 6 && refused > 100, "{taken} taken, {refused} refused");
     }
 
     #[test]

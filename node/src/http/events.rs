@@ -11,12 +11,13 @@ use axum::extract::{ConnectInfo, FromRequest, Multipart, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fama_ledger::base64;
-use fama_ledger::entry::SignedEvent;
+use fama_ledger::entry::VerifiedEvent;
 use fama_ledger::event::{Action, Event};
-use fama_ledger::id::did;
-use fama_ledger::key::{PublicKey, Signature, SignatureError};
+use fama_ledger::id::{FederationId, did};
+use fama_ledger::key::{PublicKey, SignatureError};
 use fama_ledger::manifest::LogId;
 use fama_ledger::proof::TlogProof;
+use rayon::prelude::*;
 use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::public::inclusion::{self, CertifiedLog};
 use crate::store::View;
 use crate::submit::Submitter;
-use crate::verify;
+use crate::verify::{self, EdgeError};
 use crate::wire::{Receipt, Refusal, SUBMISSIONS_MAX, Submission, SubmitResult};
 
 /// Most events of one request.
@@ -195,17 +196,16 @@ pub(super) async fn events(
     let mut events = Vec::new();
     for (at, made) in made?.into_iter().enumerate() {
         match (made, results.get_mut(at)) {
-            (Ok(submission), _) => events.push((at, submission)),
+            (Ok(offered), _) => events.push((at, offered)),
             (Err(error), Some(slot)) => *slot = Some(Err(error)),
             (Err(_), None) => {}
         }
     }
     while !events.is_empty() {
         let rest = events.split_off(events.len().min(SUBMISSIONS_MAX));
-        let (places, submissions): (Vec<usize>, Vec<Submission>) =
-            std::mem::replace(&mut events, rest).into_iter().unzip();
-        let actions: Vec<Event> = submissions.iter().map(|one| one.signed.event.clone()).collect();
-        let answers = desk.submitter.submit_from(client, submissions).await;
+        let (places, offered): (Vec<usize>, Vec<Offered>) = std::mem::replace(&mut events, rest).into_iter().unzip();
+        let actions: Vec<Event> = offered.iter().map(|(one, _)| one.signed.event.clone()).collect();
+        let answers = desk.submitter.submit_from(client, offered).await;
         for ((at, event), answer) in places.into_iter().zip(actions).zip(answers) {
             if let Some(slot) = results.get_mut(at) {
                 *slot = Some(match answer {
@@ -230,6 +230,8 @@ pub(super) async fn events(
     }
 }
 
+/// A submission, and its event once that is verified.
+type Offered = (Submission, VerifiedEvent);
 type Outcome = Result<(Event, Receipt), ApiError>;
 
 /// The client's address: that of the connection, or what a trusted proxy says.
@@ -327,74 +329,78 @@ fn with_headers(handed: Handed, headers: &HeaderMap) -> Result<Handed, ApiError>
     })
 }
 
-/// Reads and verifies each event.
-fn made(app: &Arc<App>, handed: Vec<Handed>) -> Result<Vec<Result<Submission, ApiError>>, ApiError> {
+/// Reads each event, then verifies all, on all cores.
+fn made(app: &Arc<App>, handed: Vec<Handed>) -> Result<Vec<Result<Offered, ApiError>>, ApiError> {
     let Serving(shown) = Serving::of(app);
     let moment = Moment::open(&shown)?;
-    Ok(handed.into_iter().map(|one| submission(&moment, one)).collect())
+    let read: Vec<Result<UnverifiedEvent, ApiError>> =
+        handed.into_iter().map(|one| UnverifiedEvent::read(&moment, one)).collect();
+    let federation = app.shared.manifest.federation();
+    Ok(read.into_par_iter().map(|one| one?.verify(&federation)).collect())
 }
 
-fn submission(moment: &Moment<'_>, handed: Handed) -> Result<Submission, ApiError> {
-    let missing =
-        |name: &'static str| ApiError::bad("missing_field", format!("{name}: is missing")).with("field", name);
-    if handed.text.is_empty() {
-        return Err(missing("text"));
-    }
-    let event = Event::parse(handed.text.as_bytes()).map_err(|error| {
-        let (code, line) = (error.fault.code(), error.line);
-        let hint = if handed.text.trim_start().starts_with(['{', '[']) {
-            "; JSON needs the header content-type: application/json"
-        } else if handed.text.lines().count() == 1 {
-            "; with curl, --data-binary keeps line ends, which -d removes"
-        } else {
-            ""
-        };
-        ApiError::bad(code, format!("{error}{hint}")).with("field", "text").with("line", line)
-    })?;
-    if event.federation != moment.app.shared.manifest.federation() {
-        return Err(ApiError::bad("wrong_federation", "the text is for another federation").with("field", "text"));
-    }
-    if handed.signature.is_empty() {
-        return Err(missing("signature"));
-    }
-    let bytes = |name: &'static str, text: &str| {
-        let wrong = || ApiError::bad("bad_signature_form", format!("{name}: want base64")).with("field", name);
-        base64::decode_lenient(text).filter(|bytes| !bytes.is_empty()).ok_or_else(wrong)
-    };
-    let given = bytes("signature", &handed.signature)?;
-    let text = event.text();
-    let (signer, signature) = signed(moment, &event, &handed, text.as_bytes(), &given)?;
-    let countersignature = match (&handed.countersignature, &event.action) {
-        (None, _) => None,
-        (Some(second), Action::Rotate { key, .. }) => {
-            let second = bytes("countersignature", second)?;
-            Some(verify::from_edge(key, text.as_bytes(), &second).map_err(|error| fault("countersignature", error))?)
+/// An event with signatures that are not verified yet.
+struct UnverifiedEvent {
+    event: Event,
+    /// The keys of which one must have signed.
+    signers: Vec<PublicKey>,
+    signature: Vec<u8>,
+    countersignature: Option<Vec<u8>>,
+    note: Option<String>,
+    invite: Option<String>,
+}
+
+impl UnverifiedEvent {
+    fn read(moment: &Moment<'_>, handed: Handed) -> Result<Self, ApiError> {
+        let missing =
+            |name: &'static str| ApiError::bad("missing_field", format!("{name}: is missing")).with("field", name);
+        if handed.text.is_empty() {
+            return Err(missing("text"));
         }
-        (Some(_), _) => {
+        let event = Event::parse(handed.text.as_bytes()).map_err(|error| {
+            let (code, line) = (error.fault.code(), error.line);
+            let hint = if handed.text.trim_start().starts_with(['{', '[']) {
+                "; JSON needs the header content-type: application/json"
+            } else if handed.text.lines().count() == 1 {
+                "; with curl, --data-binary keeps line ends, which -d removes"
+            } else {
+                ""
+            };
+            ApiError::bad(code, format!("{error}{hint}")).with("field", "text").with("line", line)
+        })?;
+        if event.federation != moment.app.shared.manifest.federation() {
+            let message = "the text is for another federation";
+            return Err(ApiError::bad("wrong_federation", message).with("field", "text"));
+        }
+        if handed.signature.is_empty() {
+            return Err(missing("signature"));
+        }
+        let bytes = |name: &'static str, text: &str| {
+            let wrong = || ApiError::bad("bad_signature_form", format!("{name}: want base64")).with("field", name);
+            base64::decode_lenient(text).filter(|bytes| !bytes.is_empty()).ok_or_else(wrong)
+        };
+        let signature = bytes("signature", &handed.signature)?;
+        let signers = signers(moment, &event, &handed)?;
+        let second = handed.countersignature.as_deref();
+        if second.is_some() && !matches!(event.action, Action::Rotate { .. }) {
             let message = "countersignature: only a rotation has one";
             return Err(ApiError::bad("bad_signature_form", message).with("field", "countersignature"));
         }
-    };
-    let signed = SignedEvent { event, signer, signature, countersignature };
-    Ok(Submission { signed, note: handed.note, invite: handed.invite, recovered: None })
-}
-
-/// The key that signed, and the signature in the ledger's form.
-fn signed(
-    moment: &Moment<'_>,
-    event: &Event,
-    handed: &Handed,
-    text: &[u8],
-    bytes: &[u8],
-) -> Result<(PublicKey, Signature), ApiError> {
-    let mut last = None;
-    for key in signers(moment, event, handed)? {
-        match verify::from_edge(&key, text, bytes) {
-            Ok(signature) => return Ok((key, signature)),
-            Err(error) => last = Some(error),
-        }
+        let countersignature = second.map(|second| bytes("countersignature", second)).transpose()?;
+        Ok(Self { event, signers, signature, countersignature, note: handed.note, invite: handed.invite })
     }
-    Err(fault("signature", last.unwrap_or(SignatureError::Mismatch)))
+
+    fn verify(self, federation: &FederationId) -> Result<Offered, ApiError> {
+        let signatures = (self.signature.as_slice(), self.countersignature.as_deref());
+        let event =
+            verify::from_edge(self.event, &self.signers, signatures, federation).map_err(|error| match error {
+                EdgeError::Signature(error) => fault("signature", error),
+                EdgeError::Countersignature(error) => fault("countersignature", error),
+                EdgeError::Event(error) => refused(Refusal::new(error.code(), error)),
+            })?;
+        let signed = event.signed().clone();
+        Ok((Submission { signed, note: self.note, invite: self.invite, recovered: None }, event))
+    }
 }
 
 /// The keys of which one must have signed.
