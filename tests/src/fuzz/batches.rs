@@ -112,8 +112,8 @@ fn batch(number: u64, seed: u64, good: &[&Judged], bad: &[&Judged]) -> (u64, u64
     let signed: Vec<Signed<'_>> =
         chosen.iter().map(|one| Signed { key: &one.key, message: &one.message, signature: &one.signature }).collect();
     let coefficients = random.next().to_le_bytes().repeat(4).try_into().unwrap();
-    // As a node verifies, with libsecp256k1 for single ones, but with an equation at every size.
-    let batch_min = 1 + random.below(size.min(12));
+    // As a node verifies, with libsecp256k1 for single ones, but with equations at every size; some are too small for one.
+    let batch_min = 1 + random.below(size.min(12) + 1);
     let verifier = Verifier { seed: coefficients, batch_min, ..fama_node::verify::verifier() };
     let mut refused = 0;
     for (found, one) in verify_all(&signed, &verifier).into_iter().zip(&chosen) {
