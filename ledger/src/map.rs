@@ -13,7 +13,9 @@ mod tree;
 pub use self::hash::{KEY_BYTES_MAX, value_hash};
 pub use self::proof::{MAP_PROOF_BYTES_MAX, MapProof, MapProofError};
 pub use self::range::{RANGE_PROOF_BYTES_MAX, RangeProof};
-pub use self::stored::{LEVEL_MAX, NodeError, NodeSource, RecordChange, RecordChanges, RecordKey, TOP_LEVEL, Whole};
+pub use self::stored::{
+    LEVEL_MAX, LoadedNode, MissingNode, NodeError, NodeSource, RecordChange, RecordChanges, RecordKey, TOP_LEVEL, Whole,
+};
 pub use self::tree::{MapError, PREFIXES_MAX, StateMap};
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::event::{RevokeReason, Scope, Service, SuspendReason};
 use crate::id::{Domain, EventId, IdentityId, KeyHash, Name};
 use crate::key::PublicKey;
 use crate::manifest::LogId;
-use crate::map::{LEVEL_MAX, NodeError, NodeSource, RecordChange, TOP_LEVEL};
+use crate::map::{LEVEL_MAX, LoadedNode, MissingNode, NodeError, NodeSource, RecordChange, TOP_LEVEL};
 use crate::time::{Day, Millis};
 
 /// Longest value of a row, in bytes. Day rows and the intervals of a statement are the longest values.
@@ -140,6 +140,21 @@ pub trait StoredRows: Rows {
         from: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
+
+    /// Loads nodes of `map`, in their order: one by one, or several at a time.
+    ///
+    /// # Errors
+    /// Those of [`MissingNode::load`].
+    fn load_all<'k>(
+        &self,
+        map: MapId,
+        missing: &[MissingNode<'k>],
+    ) -> Result<Vec<LoadedNode<'k>>, NodeError<Self::Error>>
+    where
+        Self: Sized,
+    {
+        missing.iter().map(|node| node.load(&MapNodes(map, self))).collect()
+    }
 }
 
 /// The rows and records of one map.
@@ -155,6 +170,10 @@ impl<S: StoredRows> NodeSource for MapNodes<'_, S> {
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Self::Error> {
         self.1.scan_from(self.0, level, from, each)
+    }
+
+    fn load_all<'k>(&self, missing: &[MissingNode<'k>]) -> Result<Vec<LoadedNode<'k>>, NodeError<S::Error>> {
+        self.1.load_all(self.0, missing)
     }
 }
 
@@ -650,6 +669,15 @@ impl<S: Rows> Rows for Overlay<'_, S> {
 }
 
 impl<S: StoredRows> StoredRows for Overlay<'_, S> {
+    /// Of the base: what pending changes are below is in memory until it is written.
+    fn load_all<'k>(
+        &self,
+        map: MapId,
+        missing: &[MissingNode<'k>],
+    ) -> Result<Vec<LoadedNode<'k>>, NodeError<Self::Error>> {
+        self.base.load_all(map, missing)
+    }
+
     fn scan_from(
         &self,
         map: MapId,

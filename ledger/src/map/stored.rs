@@ -17,7 +17,7 @@ use core::ops::ControlFlow;
 use bincode::{Decode, Encode};
 
 use super::build::Builder;
-use super::hash::{NodeHash, bits, common_bits, value_hash};
+use super::hash::{NodeHash, bit, bits, common_bits, value_hash};
 use super::tree::{HashedNode, InnerNode, MapError, MapNode, RowChange, StateMap, padded, push_row};
 use crate::codec;
 
@@ -57,6 +57,42 @@ pub trait NodeSource {
         from: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
+
+    /// Loads nodes, in their order: one by one, or several at a time.
+    ///
+    /// # Errors
+    /// Those of [`MissingNode::load`].
+    fn load_all<'k>(&self, missing: &[MissingNode<'k>]) -> Result<Vec<LoadedNode<'k>>, NodeError<Self::Error>>
+    where
+        Self: Sized,
+    {
+        missing.iter().map(|node| node.load(self)).collect()
+    }
+}
+
+/// A node that is not in memory, on the path of a key.
+pub struct MissingNode<'k> {
+    key: &'k [u8],
+    hash: NodeHash,
+    stored: Arc<StoredNode>,
+}
+
+impl<'k> MissingNode<'k> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`NodeError::Storage`], [`NodeError::Torn`].
+    pub fn load<S: NodeSource>(&self, source: &S) -> Result<LoadedNode<'k>, NodeError<S::Error>> {
+        let (node, count) = HashedNode::load(&self.hash, &self.stored, source)?;
+        Ok(LoadedNode { key: self.key, node, count })
+    }
+}
+
+/// A node that was missing, with what is below it.
+pub struct LoadedNode<'k> {
+    key: &'k [u8],
+    node: HashedNode,
+    count: usize,
 }
 
 /// The source of maps that are in memory as a whole.
@@ -158,6 +194,35 @@ impl HashedNode {
         let loaded = builder.finish().ok().flatten().filter(|_| fits).ok_or(NodeError::Torn)?;
         let same = loaded.hash == *hash && loaded.rows() == stored.rows;
         if same { Ok((loaded, count.saturating_mul(2))) } else { Err(NodeError::Torn) }
+    }
+
+    /// The node that is not in memory on the path of `key`.
+    fn missing<'k>(&self, key: &'k [u8]) -> Option<MissingNode<'k>> {
+        let mut at = self;
+        loop {
+            at = match &at.node {
+                MapNode::Leaf(_) => return None,
+                MapNode::InnerNode(inner) => inner.side(key),
+                MapNode::Stored(stored) => {
+                    let (hash, stored) = (at.hash, Arc::clone(stored));
+                    return stored.is_above(key).then_some(MissingNode { key, hash, stored });
+                }
+            };
+        }
+    }
+
+    /// Puts a node where it was missing.
+    fn put_loaded(&mut self, loaded: LoadedNode<'_>) {
+        let mut at = self;
+        loop {
+            if at.hash == loaded.node.hash && matches!(at.node, MapNode::Stored(_)) {
+                at.node = loaded.node.node;
+                return;
+            }
+            let MapNode::InnerNode(inner) = &mut at.node else { return };
+            let inner = Arc::make_mut(inner);
+            at = if bit(loaded.key, inner.depth) { &mut inner.right } else { &mut inner.left };
+        }
     }
 
     /// The bits that all keys below share, zero-padded; the whole key of a row.
@@ -301,6 +366,32 @@ impl StateMap {
             .map_err(NodeError::Storage)?;
         let top = top.transpose().map_err(|_| NodeError::Torn)?;
         Ok(top.map(|top| Self { stored: true, ..Self::of(top) }))
+    }
+
+    /// Loads all nodes on the paths of `keys`, which ascend: at each depth, those of all keys at once.
+    pub(super) fn load_paths<S: NodeSource>(
+        &mut self,
+        mut keys: Vec<&[u8]>,
+        source: &S,
+    ) -> Result<(), NodeError<S::Error>> {
+        loop {
+            let mut missing: Vec<MissingNode<'_>> = Vec::new();
+            keys.retain(|key| {
+                let Some(found) = self.top.missing(key) else { return false };
+                // Keys below one node follow one another.
+                if missing.last().is_none_or(|last| !Arc::ptr_eq(&last.stored, &found.stored)) {
+                    missing.push(found);
+                }
+                true
+            });
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for loaded in source.load_all(&missing)? {
+                self.loaded = self.loaded.saturating_add(loaded.count);
+                self.top.put_loaded(loaded);
+            }
+        }
     }
 
     /// All records of a map that is in memory as a whole.

@@ -240,9 +240,7 @@ impl HashedNode {
             match node {
                 MapNode::Leaf(row) if row.is_empty() => return Some(Nearest::None),
                 MapNode::Leaf(row) => return Some(Nearest::Row(Arc::clone(row))),
-                MapNode::InnerNode(inner) => {
-                    node = if bit(key, inner.depth) { &inner.right.node } else { &inner.left.node };
-                }
+                MapNode::InnerNode(inner) => node = &inner.side(key).node,
                 MapNode::Stored(stored) if stored.is_above(key) => return None,
                 MapNode::Stored(stored) => return Some(Nearest::Stored(Arc::clone(stored))),
             }
@@ -270,6 +268,11 @@ impl HashedNode {
 }
 
 impl InnerNode {
+    /// The side on which `key` has its place.
+    pub(super) fn side(&self, key: &[u8]) -> &HashedNode {
+        if bit(key, self.depth) { &self.right } else { &self.left }
+    }
+
     /// Applies `changes` to both sides, and notes the changed records below this node.
     fn apply(&mut self, changes: &[RowChange<'_>], clock: u32, records: &mut RecordChanges) {
         let (before, (left, right)) = (level(self.rows), split(changes, self.depth));
@@ -457,16 +460,19 @@ impl StateMap {
         changes: &'a [(K, Option<[u8; 32]>)],
         source: &S,
     ) -> Result<Vec<RowChange<'a>>, NodeError<S::Error>> {
-        let mut effective = Vec::with_capacity(changes.len());
+        let keys: Vec<&[u8]> = changes.iter().map(|(key, _)| key.as_ref()).collect();
         let mut previous: &[u8] = &[];
-        for (key, value) in changes {
-            let key = key.as_ref();
+        for key in &keys {
             check_key(key)?;
             if !previous.is_empty() {
                 check_order(previous, key)?;
             }
             previous = key;
-            effective.extend(self.locate(key, value.as_ref(), source)?);
+        }
+        self.load_paths(keys, source)?;
+        let mut effective = Vec::with_capacity(changes.len());
+        for (key, value) in changes {
+            effective.extend(self.locate(key.as_ref(), value.as_ref(), source)?);
         }
         Ok(effective)
     }

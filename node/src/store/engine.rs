@@ -283,6 +283,17 @@ pub(super) enum Cursor<'a> {
 }
 
 impl Cursor<'_> {
+    /// Goes on to the first key of its walk from `key` on; `None` if another walk has to be begun for that.
+    pub(super) fn seek(self, key: &[u8]) -> Option<Self> {
+        match self {
+            Self::Rocks(mut iterator, false) => {
+                iterator.seek(key);
+                Some(Self::Rocks(iterator, false))
+            }
+            Self::Rocks(_, true) | Self::Simulated(_) => None,
+        }
+    }
+
     /// The current key and value; `None` at the end or after a read error: [`Cursor::status`] tells which.
     pub(super) fn item(&self) -> Option<(&[u8], &[u8])> {
         match self {

@@ -1,7 +1,9 @@
 //! Reads of the database, all at one moment.
+use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bincode::Decode;
 use fama_ledger::adoption::{self, Adoption};
@@ -13,10 +15,11 @@ use fama_ledger::lateness::{LATENESS_BYTES_MAX, Lateness};
 use fama_ledger::limits::{self, ENTRY_BYTES_MAX, NOTE_BYTES_MAX};
 use fama_ledger::log::{Hash, LogError, TILE_WIDTH, Tiles, prove_inclusion};
 use fama_ledger::manifest::LogId;
+use fama_ledger::map::{LoadedNode, MissingNode, NodeError, NodeSource};
 use fama_ledger::rows::{MapId, Rows, StoredRows};
 use fama_ledger::signed_note::SIGNATURES_MAX;
 
-use super::engine::{EngineView, StoredValue, Walk};
+use super::engine::{Cursor, EngineView, StoredValue, Walk};
 use super::keys::{self, Family, Log8, log8};
 use super::{
     ChangeCounts, DayUsage, History, HistoryItem, LogRecord, Position, Rollback, SearchedBy, Store, StoreError,
@@ -88,7 +91,11 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn walk(&self, family: Family, walk: Walk, each: &mut OnKey<'_>) -> Result<(), StoreError> {
-        let mut cursor = self.moment.walk(family, walk);
+        self.walk_on(&mut self.moment.walk(family, walk), each)
+    }
+
+    /// Walks from where the cursor is.
+    fn walk_on(&self, cursor: &mut Cursor<'_>, each: &mut OnKey<'_>) -> Result<(), StoreError> {
         while let Some((key, value)) = cursor.item() {
             if self.store.interrupted.load(Ordering::Relaxed) {
                 return Err(StoreError::Interrupted);
@@ -514,9 +521,81 @@ impl StoredRows for View<'_> {
         from: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let map = map.level(level);
-        let walk = Walk { from: Some(keys::row(map, from)), ..Walk::of(map.0) };
-        self.walk(Family::Rows, walk, &mut |key, value| Ok(each(key.get(map.0.len()..).unwrap_or_default(), value)))
+        MapScans { view: self, map, kept: RefCell::new(None) }.scan_from(level, from, each)
+    }
+
+    /// Each core loads some of them.
+    fn load_all<'k>(
+        &self,
+        map: MapId,
+        missing: &[MissingNode<'k>],
+    ) -> Result<Vec<LoadedNode<'k>>, NodeError<StoreError>> {
+        let next = AtomicUsize::new(0);
+        // A thread takes the next few until none are left.
+        let load = || {
+            let (scans, mut all) = (MapScans { view: self, map, kept: RefCell::new(None) }, Vec::new());
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(some) = missing.chunks(LOADED_AT_ONCE).nth(at) else { return all };
+                all.push((at, some.iter().map(|node| node.load(&scans)).collect::<Result<Vec<_>, _>>()));
+            }
+        };
+        // A simulated disk is read in the same order each time.
+        let cores = self.write_number().map_or(1, |_| rayon::current_num_threads());
+        let threads = cores.min(missing.len() / LOADED_AT_ONCE);
+        let mut all = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads)
+                .filter_map(|_| {
+                    std::thread::Builder::new().name("inbox-load".to_owned()).spawn_scoped(scope, load).ok()
+                })
+                .collect();
+            let mut all = load();
+            for other in others {
+                all.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            all
+        });
+        all.sort_by_key(|(at, _)| *at);
+        let mut loaded = Vec::with_capacity(missing.len());
+        for (_, some) in all {
+            loaded.extend(some?);
+        }
+        Ok(loaded)
+    }
+}
+
+/// Nodes that a thread loads before it looks whether others are left: a millisecond or two.
+const LOADED_AT_ONCE: usize = 64;
+
+/// Scans of one map, each by the cursor of the last one where that is at the same level.
+struct MapScans<'v> {
+    view: &'v View<'v>,
+    map: MapId,
+    /// Level, the first key that its walk may reach, and the cursor.
+    kept: RefCell<Option<(u8, Vec<u8>, Cursor<'v>)>>,
+}
+
+impl NodeSource for MapScans<'_> {
+    type Error = StoreError;
+
+    fn scan_from(
+        &self,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let stored = self.map.level(level);
+        let key = keys::row(stored, from);
+        let kept = self.kept.take().filter(|(of, first, _)| *of == level && *first <= key);
+        let sought = kept.and_then(|(_, first, cursor)| Some((first, cursor.seek(&key)?)));
+        let (first, mut cursor) = sought.unwrap_or_else(|| {
+            let walk = Walk { from: Some(key.clone()), ..Walk::of(stored.0) };
+            (key, self.view.moment.walk(Family::Rows, walk))
+        });
+        self.view
+            .walk_on(&mut cursor, &mut |key, value| Ok(each(key.get(stored.0.len()..).unwrap_or_default(), value)))?;
+        self.kept.replace(Some((level, first, cursor)));
+        Ok(())
     }
 }
 
