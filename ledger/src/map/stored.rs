@@ -11,6 +11,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
@@ -70,21 +71,25 @@ pub trait NodeSource {
     }
 }
 
-/// A node that is not in memory, on the path of a key.
+/// A node that is not in memory, on the paths of keys.
 pub struct MissingNode<'k> {
-    key: &'k [u8],
+    /// At least one.
+    keys: Vec<&'k [u8]>,
     hash: NodeHash,
     stored: Arc<StoredNode>,
 }
 
 impl<'k> MissingNode<'k> {
-    /// Reads it.
+    /// Reads it. Keeps of few rows only what is on the paths of its keys: the rest can be read again.
     ///
     /// # Errors
     /// [`NodeError::Storage`], [`NodeError::Torn`].
     pub fn load<S: NodeSource>(&self, source: &S) -> Result<LoadedNode<'k>, NodeError<S::Error>> {
-        let (node, count) = HashedNode::load(&self.hash, &self.stored, source)?;
-        Ok(LoadedNode { key: self.key, node, count })
+        let (mut node, mut count) = HashedNode::load(&self.hash, &self.stored, source)?;
+        if level(self.stored.rows) == 0 {
+            count = node.keep_paths(&self.keys);
+        }
+        Ok(LoadedNode { key: self.keys.first().copied().unwrap_or_default(), node, count })
     }
 }
 
@@ -196,19 +201,29 @@ impl HashedNode {
         if same { Ok((loaded, count.saturating_mul(2))) } else { Err(NodeError::Torn) }
     }
 
-    /// The node that is not in memory on the path of `key`.
-    fn missing<'k>(&self, key: &'k [u8]) -> Option<MissingNode<'k>> {
+    /// The node that is not in memory on the path of `key`, and its hash.
+    fn missing(&self, key: &[u8]) -> Option<(NodeHash, &Arc<StoredNode>)> {
         let mut at = self;
         loop {
             at = match &at.node {
                 MapNode::Leaf(_) => return None,
                 MapNode::InnerNode(inner) => inner.side(key),
-                MapNode::Stored(stored) => {
-                    let (hash, stored) = (at.hash, Arc::clone(stored));
-                    return stored.is_above(key).then_some(MissingNode { key, hash, stored });
-                }
+                MapNode::Stored(stored) => return stored.is_above(key).then_some((at.hash, stored)),
             };
         }
+    }
+
+    /// Forgets all nodes below that are on the path of none of `keys`, but single rows. There are at most 16
+    /// rows, so that any node can be loaded from them. Returns how many nodes are left.
+    fn keep_paths(&mut self, keys: &[&[u8]]) -> usize {
+        if keys.is_empty() && matches!(self.node, MapNode::InnerNode(_)) {
+            let prefix = self.prefix();
+            *self = Self::stored(&prefix, &self.record(&prefix));
+        }
+        let MapNode::InnerNode(inner) = &mut self.node else { return 1 };
+        let inner = Arc::make_mut(inner);
+        let (right, left): (Vec<&[u8]>, Vec<&[u8]>) = keys.iter().partition(|key| bit(key, inner.depth));
+        inner.left.keep_paths(&left).saturating_add(inner.right.keep_paths(&right)).saturating_add(1)
     }
 
     /// Puts a node where it was missing.
@@ -377,10 +392,11 @@ impl StateMap {
         loop {
             let mut missing: Vec<MissingNode<'_>> = Vec::new();
             keys.retain(|key| {
-                let Some(found) = self.top.missing(key) else { return false };
+                let Some((hash, stored)) = self.top.missing(key) else { return false };
                 // Keys below one node follow one another.
-                if missing.last().is_none_or(|last| !Arc::ptr_eq(&last.stored, &found.stored)) {
-                    missing.push(found);
+                match missing.last_mut().filter(|last| Arc::ptr_eq(&last.stored, stored)) {
+                    Some(last) => last.keys.push(key),
+                    None => missing.push(MissingNode { keys: vec![*key], hash, stored: Arc::clone(stored) }),
                 }
                 true
             });

@@ -1,9 +1,8 @@
 //! Reads of the database, all at one moment.
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::panic::resume_unwind;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use bincode::Decode;
 use fama_ledger::adoption::{self, Adoption};
@@ -18,6 +17,7 @@ use fama_ledger::manifest::LogId;
 use fama_ledger::map::{LoadedNode, MissingNode, NodeError, NodeSource};
 use fama_ledger::rows::{MapId, Rows, StoredRows};
 use fama_ledger::signed_note::SIGNATURES_MAX;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::engine::{Cursor, EngineView, StoredValue, Walk};
 use super::keys::{self, Family, Log8, log8};
@@ -530,31 +530,30 @@ impl StoredRows for View<'_> {
         map: MapId,
         missing: &[MissingNode<'k>],
     ) -> Result<Vec<LoadedNode<'k>>, NodeError<StoreError>> {
-        let next = AtomicUsize::new(0);
+        let (next, all) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         // A thread takes the next few until none are left.
         let load = || {
-            let (scans, mut all) = (MapScans { view: self, map, kept: RefCell::new(None) }, Vec::new());
+            let scans = MapScans { view: self, map, kept: RefCell::new(None) };
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(some) = missing.chunks(LOADED_AT_ONCE).nth(at) else { return all };
-                all.push((at, some.iter().map(|node| node.load(&scans)).collect::<Result<Vec<_>, _>>()));
+                let Some(some) = missing.chunks(LOADED_AT_ONCE).nth(at) else { return };
+                let loaded = some.iter().map(|node| node.load(&scans)).collect::<Result<Vec<_>, _>>();
+                all.lock().unwrap_or_else(PoisonError::into_inner).push((at, loaded));
             }
         };
         // A simulated disk is read in the same order each time.
-        let cores = self.write_number().map_or(1, |_| rayon::current_num_threads());
-        let threads = cores.min(missing.len() / LOADED_AT_ONCE);
-        let mut all = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads)
-                .filter_map(|_| {
-                    std::thread::Builder::new().name("inbox-load".to_owned()).spawn_scoped(scope, load).ok()
-                })
-                .collect();
-            let mut all = load();
-            for other in others {
-                all.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            }
-            all
-        });
+        let others = LOADERS.as_ref().filter(|_| missing.len() >= 2 * LOADED_AT_ONCE && self.write_number().is_some());
+        if let Some(pool) = others {
+            pool.in_place_scope(|scope| {
+                for _ in 0..pool.current_num_threads() {
+                    scope.spawn(|_| load());
+                }
+                load();
+            });
+        } else {
+            load();
+        }
+        let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
         all.sort_by_key(|(at, _)| *at);
         let mut loaded = Vec::with_capacity(missing.len());
         for (_, some) in all {
@@ -563,6 +562,12 @@ impl StoredRows for View<'_> {
         Ok(loaded)
     }
 }
+
+/// Threads that load nodes of maps next to the thread that needs them: one for each further core. `None` if there are none.
+static LOADERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+    let further = rayon::current_num_threads().checked_sub(1).filter(|threads| *threads > 0)?;
+    ThreadPoolBuilder::new().num_threads(further).thread_name(|_| "inbox-load".to_owned()).build().ok()
+});
 
 /// Nodes that a thread loads before it looks whether others are left: a millisecond or two.
 const LOADED_AT_ONCE: usize = 64;
