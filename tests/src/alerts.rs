@@ -541,10 +541,11 @@ fn what_takes_long_fires_in_prometheus_own_tests() {
         let admin = net.nodes[0].as_ref().unwrap().admin;
         // The first answer is counted in the next; a webhook shows when its task has begun.
         metrics(admin).await;
-        while !shown.contains("fama_webhook_deliveries_total{") {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            shown = metrics(admin).await;
-        }
+        shown = eventually("the webhook shows", async || {
+            let shown = metrics(admin).await;
+            if shown.contains("fama_webhook_deliveries_total{") { Ok(shown) } else { Err(shown) }
+        })
+        .await;
     });
     let live: Vec<_> = shown.lines().filter_map(labelled).collect();
     let rules = std::fs::read_to_string(root().join("config/prometheus-rules.yml")).unwrap();

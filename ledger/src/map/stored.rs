@@ -201,18 +201,6 @@ impl HashedNode {
         if same { Ok((loaded, count.saturating_mul(2))) } else { Err(NodeError::Torn) }
     }
 
-    /// The node that is not in memory on the path of `key`, and its hash.
-    fn missing(&self, key: &[u8]) -> Option<(NodeHash, &Arc<StoredNode>)> {
-        let mut at = self;
-        loop {
-            at = match &at.node {
-                MapNode::Leaf(_) => return None,
-                MapNode::InnerNode(inner) => inner.side(key),
-                MapNode::Stored(stored) => return stored.is_above(key).then_some((at.hash, stored)),
-            };
-        }
-    }
-
     /// Forgets all nodes below that are on the path of none of `keys`, but single rows. There are at most 16
     /// rows, so that any node can be loaded from them. Returns how many nodes are left.
     fn keep_paths(&mut self, keys: &[&[u8]]) -> usize {
@@ -226,15 +214,15 @@ impl HashedNode {
         inner.left.keep_paths(&left).saturating_add(inner.right.keep_paths(&right)).saturating_add(1)
     }
 
-    /// Puts a node where it was missing.
-    fn put_loaded(&mut self, loaded: LoadedNode<'_>) {
+    /// Puts a node where it was missing; `false` if it is missing nowhere.
+    fn put_loaded(&mut self, loaded: LoadedNode<'_>) -> bool {
         let mut at = self;
         loop {
             if at.hash == loaded.node.hash && matches!(at.node, MapNode::Stored(_)) {
                 at.node = loaded.node.node;
-                return;
+                return true;
             }
-            let MapNode::InnerNode(inner) = &mut at.node else { return };
+            let MapNode::InnerNode(inner) = &mut at.node else { return false };
             let inner = Arc::make_mut(inner);
             at = if bit(loaded.key, inner.depth) { &mut inner.right } else { &mut inner.left };
         }
@@ -392,11 +380,11 @@ impl StateMap {
         loop {
             let mut missing: Vec<MissingNode<'_>> = Vec::new();
             keys.retain(|key| {
-                let Some((hash, stored)) = self.top.missing(key) else { return false };
+                let Err((hash, stored)) = self.top.nearest_loaded(key) else { return false };
                 // Keys below one node follow one another.
                 match missing.last_mut().filter(|last| Arc::ptr_eq(&last.stored, stored)) {
                     Some(last) => last.keys.push(key),
-                    None => missing.push(MissingNode { keys: vec![*key], hash, stored: Arc::clone(stored) }),
+                    None => missing.push(MissingNode { keys: vec![*key], hash: *hash, stored: Arc::clone(stored) }),
                 }
                 true
             });
@@ -405,7 +393,9 @@ impl StateMap {
             }
             for loaded in source.load_all(&missing)? {
                 self.loaded = self.loaded.saturating_add(loaded.count);
-                self.top.put_loaded(loaded);
+                if !self.top.put_loaded(loaded) {
+                    return Err(NodeError::Torn);
+                }
             }
         }
     }

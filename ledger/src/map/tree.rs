@@ -200,49 +200,16 @@ impl HashedNode {
         }
     }
 
-    /// Loads the nodes on the path of `key` until it leaves the tree. Adds to `loaded` how many there were.
-    fn open<S: NodeSource>(
-        &mut self,
-        key: &[u8],
-        source: &S,
-        loaded: &mut usize,
-    ) -> Result<Nearest, NodeError<S::Error>> {
-        // A path that is in memory is not copied before there is something to change.
-        if let Some(nearest) = self.nearest_loaded(key) {
-            return Ok(nearest);
-        }
+    /// The row nearest to `key`, or the node that has to be loaded to find it.
+    pub(super) fn nearest_loaded(&self, key: &[u8]) -> Result<Nearest, (&NodeHash, &Arc<StoredNode>)> {
         let mut at = self;
         loop {
-            if let MapNode::Stored(stored) = &at.node {
-                if !stored.is_above(key) {
-                    return Ok(Nearest::Stored(Arc::clone(stored)));
-                }
-                let (node, count) = Self::load(&at.hash, stored, source)?;
-                *loaded = loaded.saturating_add(count);
-                at.node = node.node;
-            }
-            match &mut at.node {
+            match &at.node {
                 MapNode::Leaf(row) if row.is_empty() => return Ok(Nearest::None),
                 MapNode::Leaf(row) => return Ok(Nearest::Row(Arc::clone(row))),
-                MapNode::InnerNode(inner) => {
-                    let inner = Arc::make_mut(inner);
-                    at = if bit(key, inner.depth) { &mut inner.right } else { &mut inner.left };
-                }
-                MapNode::Stored(_) => unreachable!("just loaded"),
-            }
-        }
-    }
-
-    /// The row nearest to `key`, if no node has to be loaded to find it.
-    fn nearest_loaded(&self, key: &[u8]) -> Option<Nearest> {
-        let mut node = &self.node;
-        loop {
-            match node {
-                MapNode::Leaf(row) if row.is_empty() => return Some(Nearest::None),
-                MapNode::Leaf(row) => return Some(Nearest::Row(Arc::clone(row))),
-                MapNode::InnerNode(inner) => node = &inner.side(key).node,
-                MapNode::Stored(stored) if stored.is_above(key) => return None,
-                MapNode::Stored(stored) => return Some(Nearest::Stored(Arc::clone(stored))),
+                MapNode::InnerNode(inner) => at = inner.side(key),
+                MapNode::Stored(stored) if stored.is_above(key) => return Err((&at.hash, stored)),
+                MapNode::Stored(stored) => return Ok(Nearest::Stored(Arc::clone(stored))),
             }
         }
     }
@@ -443,15 +410,23 @@ impl StateMap {
     #[must_use]
     pub fn lacks(&self, key: &[u8]) -> bool {
         match self.top.nearest_loaded(key) {
-            Some(Nearest::Row(row)) => row_parts(&row).is_none_or(|(near, _)| near != key),
-            Some(Nearest::None | Nearest::Stored(_)) => true,
-            None => false,
+            Ok(Nearest::Row(row)) => row_parts(&row).is_none_or(|(near, _)| near != key),
+            Ok(Nearest::None | Nearest::Stored(_)) => true,
+            Err(_) => false,
         }
     }
 
     /// The row nearest to `key`. Loads what is not in memory, without keeping it.
     pub(super) fn nearest<S: NodeSource>(&self, key: &[u8], source: &S) -> Result<Nearest, NodeError<S::Error>> {
-        self.top.clone().open(key, source, &mut 0)
+        let mut loaded: HashedNode;
+        let mut top = &self.top;
+        loop {
+            match top.nearest_loaded(key) {
+                Ok(nearest) => return Ok(nearest),
+                Err((hash, stored)) => loaded = HashedNode::load(hash, stored, source)?.0,
+            }
+            top = &loaded;
+        }
     }
 
     /// The changes that have an effect, each with its fork. Loads the nodes on their paths.
@@ -472,19 +447,14 @@ impl StateMap {
         self.load_paths(keys, source)?;
         let mut effective = Vec::with_capacity(changes.len());
         for (key, value) in changes {
-            effective.extend(self.locate(key.as_ref(), value.as_ref(), source)?);
+            effective.extend(self.locate(key.as_ref(), value.as_ref())?);
         }
         Ok(effective)
     }
 
-    /// The change with its fork; `None` if it has no effect.
-    fn locate<'a, S: NodeSource>(
-        &mut self,
-        key: &'a [u8],
-        value: Option<&'a NodeHash>,
-        source: &S,
-    ) -> Result<Option<RowChange<'a>>, NodeError<S::Error>> {
-        let nearest = self.top.open(key, source, &mut self.loaded)?;
+    /// The change with its fork, once all nodes on the path of its key are in memory; `None` if it has no effect.
+    fn locate<'a>(&self, key: &'a [u8], value: Option<&'a NodeHash>) -> Result<Option<RowChange<'a>>, MapError> {
+        let Ok(nearest) = self.top.nearest_loaded(key) else { unreachable!("all paths were loaded") };
         let (mut fork, mut old) = (0, None);
         match &nearest {
             Nearest::Row(row) => {
@@ -492,7 +462,7 @@ impl StateMap {
                     if near == key {
                         (fork, old) = (PRESENT, Some(present));
                     } else if near.starts_with(key) || key.starts_with(near) {
-                        return Err(MapError::Prefix.into());
+                        return Err(MapError::Prefix);
                     } else {
                         fork = common_bits(near, key);
                     }
@@ -501,7 +471,7 @@ impl StateMap {
             Nearest::Stored(stored) => {
                 fork = stored.shared(key);
                 if fork == bits(key) {
-                    return Err(MapError::Prefix.into());
+                    return Err(MapError::Prefix);
                 }
             }
             Nearest::None => {}

@@ -1,9 +1,9 @@
 //! Tests of the store on real files.
 #![allow(clippy::unwrap_used)]
-use std::sync::Arc;
-
+use std::cell::Cell;
 use std::fs;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use fama_ledger::adoption::Adopted;
 use fama_ledger::batch::{Batch, LogMaps};
@@ -15,8 +15,9 @@ use fama_ledger::id::{Domain, EventId, IdentityId};
 use fama_ledger::key::Curve;
 use fama_ledger::log::{Head, Tiles, Tree, leaf_hash, root_at};
 use fama_ledger::manifest::{Genesis, Operator, Policy};
+use fama_ledger::map::{NodeError, NodeSource, StateMap, Whole, value_hash};
 use fama_ledger::note::{Note, note_hash};
-use fama_ledger::rows::{MapName, NodeChanges, Rows};
+use fama_ledger::rows::{MapId, MapName, MapNodes, NodeChanges, Rows, StoredRows};
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{self, SignedNote};
 use tempfile::TempDir;
@@ -317,6 +318,68 @@ fn a_scrub_finds_what_contradicts_what() {
     assert!(store.failure().is_some_and(|error| error.to_string().contains("entry 8")), "the first failure is kept");
     let refused = store.put_certified(&log.id, 1).unwrap_err();
     assert_eq!(Some(refused), store.failure(), "a failed store refuses to write");
+}
+
+/// Loads nodes one by one, and counts the scans of rows.
+struct OneByOne<'v>(MapId, &'v View<'v>, Cell<usize>);
+
+impl NodeSource for OneByOne<'_> {
+    type Error = StoreError;
+
+    fn scan_from(
+        &self,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.2.update(|count| count + usize::from(level == 0));
+        self.1.scan_from(self.0, level, from, each)
+    }
+}
+
+#[test]
+fn nodes_that_all_cores_load_are_those_that_one_would() {
+    const ROWS: u32 = 30_000;
+    let (_dir, _, store) = temp();
+    let map = MapName::home(&domain("alpha.example")).id();
+    let row = |number: u32, value: Option<u8>| (value_hash(&number.to_le_bytes()), value.map(|value| vec![value; 40]));
+    let changes = |rows: Vec<([u8; 32], Option<Vec<u8>>)>| {
+        let mut changes: Vec<_> =
+            rows.into_iter().map(|(key, value)| (key, value.as_deref().map(value_hash))).collect();
+        changes.sort_unstable();
+        changes
+    };
+    let mut batch = store.batch();
+    let rows: Vec<_> = (0..ROWS).map(|number| row(number, Some(1))).collect();
+    for (key, value) in &rows {
+        batch.put(Family::Rows, keys::row(map, key), value.as_deref().unwrap());
+    }
+    let mut whole = StateMap::default();
+    for ((level, key), record) in whole.update(&changes(rows), &Whole).unwrap() {
+        batch.put(Family::Rows, keys::row(map.level(level), &key), record.after.unwrap());
+    }
+    batch.write(false).unwrap();
+
+    // Changed, new and removed rows, all over the map.
+    let (changed, new) = ((0..ROWS).step_by(7), ROWS..ROWS + 500);
+    let removed = (1..ROWS).step_by(7).map(|number| row(number, None));
+    let update = changes(changed.chain(new).map(|number| row(number, Some(2))).chain(removed).collect());
+    let view = store.view();
+    let (all, one) = (MapNodes(map, &view), OneByOne(map, &view, Cell::new(0)));
+    let (mut by_all, mut by_one) = (StateMap::open(&all).unwrap().unwrap(), StateMap::open(&one).unwrap().unwrap());
+    let records = by_all.update(&update, &all).unwrap();
+    assert_eq!(records, by_one.update(&update, &one).unwrap());
+    assert!(one.2.get() > 2 * read::LOADED_BY_ALL_MIN, "{:?}: enough for several cores", one.2);
+    whole.update(&update, &Whole).unwrap();
+    assert_eq!((by_all.root(), by_all.loaded()), (whole.root(), by_one.loaded()));
+
+    // A row that is not the one that was hashed, below one of many nodes.
+    let (mut cold, mut batch) = (StateMap::open(&all).unwrap().unwrap(), store.batch());
+    batch.put(Family::Rows, keys::row(map, &row(ROWS / 2, None).0), [3; 40]);
+    batch.write(false).unwrap();
+    let view = store.view();
+    assert_eq!(cold.update(&update, &MapNodes(map, &view)), Err(NodeError::Torn));
+    assert_eq!(cold.root(), StateMap::open(&all).unwrap().unwrap().root(), "nothing is changed");
 }
 
 #[test]
