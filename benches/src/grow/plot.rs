@@ -43,9 +43,9 @@ const PANELS: [Panel; 6] = [
     Panel {
         title: "GET agent, thousands a second",
         lines: &[
-            ("fixed text", &["node", "get_agent", "fixed", "per_second"], 1e-3),
-            ("typical", &["node", "get_agent", "typical", "per_second"], 1e-3),
             ("asked once", &["node", "get_agent", "once", "per_second"], 1e-3),
+            ("typical", &["node", "get_agent", "typical", "per_second"], 1e-3),
+            ("fixed text", &["node", "get_agent", "fixed", "per_second"], 1e-3),
         ],
     },
     Panel {
