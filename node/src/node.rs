@@ -295,9 +295,13 @@ async fn run_once(
         started(&addresses);
     }
 
-    tokio::select! {
-        () = stop.as_mut() => tracing::info!("stopping"),
-        _ = inbox_end.changed() => {}
+    let stops = tokio::select! {
+        biased;
+        () = stop.as_mut() => true,
+        _ = inbox_end.changed() => false,
+    };
+    if stops {
+        tracing::info!("stopping");
     }
     // The order of stopping. First everything that only asks, reads or serves is told; nobody waits for anybody yet.
     let _ = stopping.send(true);
@@ -312,6 +316,8 @@ async fn run_once(
     if let Err(error) = &ended {
         tracing::error!(code = error.code(), %error, "the node stops");
     }
+    // An inbox that was about to reload when the stop came ends with that: a node that was told to stop does not.
+    let reloads = !stops && matches!(ended, Ok(InboxEnd::Reload));
     // It closes its own database and holds the node's; it has seen `stopping`.
     if let Some(quick) = quick {
         quick.await.map_err(|_| Fatal::Internal("the task of the quick state panicked"))?;
@@ -322,7 +328,7 @@ async fn run_once(
     }
     // On a reload peers stay connected. What they send meanwhile waits, and is dropped or answered `busy` when the
     // queue is full.
-    if !matches!(ended, Ok(InboxEnd::Reload)) {
+    if !reloads {
         network.stop().await;
     }
     // Commands that are lost here are requests to peers: the inbox makes them again after its start.
@@ -339,7 +345,8 @@ async fn run_once(
     // the database recovers from its write-ahead log like after any crash.
     drop(shared);
     store::close(store).await;
-    Ok((ended? == InboxEnd::Reload).then_some(Wires { key, network, events }))
+    ended?;
+    Ok(reloads.then_some(Wires { key, network, events }))
 }
 
 /// Loads the inbox on a thread of its own.

@@ -1,6 +1,10 @@
 //! Versions of the manifest in running federations: operators leave and join, keys change, logs end.
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use fama_ledger::id::{EventId, StateRoot, TreeRoot};
 use fama_ledger::log::Head;
@@ -11,10 +15,12 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::config::Config;
+use fama_node::node;
 use fama_node::replay::check::check;
 use fama_node::store::Store;
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::audit::comes_to;
 use crate::federation::{LocalFederation, addresses, copy, eventually, free_ports, get, multi};
@@ -329,6 +335,33 @@ fn another_policy_is_adopted_while_all_run() {
         net.adopted().await;
         net.settled().await;
         assert!(Manifest::parse(&net.manifest.at(1).unwrap().note().to_string()).is_ok());
+    });
+}
+
+/// A node that changes to another version is told to stop at the very moment at which its inbox has ended for it.
+#[test]
+fn a_stop_during_a_reload_is_a_stop() {
+    multi(async {
+        let net = LocalFederation::new(1);
+        let (told, addresses) = oneshot::channel();
+        let published = Arc::new(AtomicBool::new(false));
+        // Nobody wakes this: the node looks at it when something else happens to it, which is the end of its inbox.
+        let seen = Arc::clone(&published);
+        let stop = async move {
+            poll_fn(|_| if seen.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }).await;
+        };
+        let running = tokio::spawn(node::run(net.config(0), stop, |up| drop(told.send(up.clone()))));
+        let admin = addresses.await.unwrap().admin.unwrap();
+        let mut draft = net.manifest.draft();
+        draft.policy.max_delta = 4;
+        published.store(true, Ordering::SeqCst);
+        let (status, answer) = post(admin, "/federation/manifest", signed(&draft, &[0])).await;
+        assert_eq!(status, 200, "{answer}");
+        let ended = tokio::time::timeout(Duration::from_secs(30), running).await;
+        ended.expect("the node runs on").expect("the node panicked").unwrap();
+        // The version is in use from the next start on.
+        let store = Store::open(&net.data(0), &net.manifest).unwrap();
+        assert_eq!((store.manifest().version(), store.pending().is_none()), (2, true));
     });
 }
 

@@ -171,8 +171,10 @@ impl PaperReader {
         let ShownCommand { line, output, at } = command;
         let logs = logs(self.dir.path()).into_iter().map(|log| {
             let text = fs::read_to_string(&log).unwrap_or_default();
-            let last: Vec<&str> = text.lines().rev().take(3).collect();
-            format!("{}: {last:?}\n", log.display())
+            // The end, and all of it from a panic on.
+            let panic = text.lines().position(|line| line.contains(" panicked at ")).unwrap_or(usize::MAX);
+            let last: Vec<&str> = text.lines().skip(panic.min(text.lines().count().saturating_sub(3))).collect();
+            format!("{}:\n{}\n", log.display(), last.join("\n"))
         });
         let logs: String = logs.collect();
         let (wanted, found) = (output.join("\n"), printed.join("\n"));
