@@ -571,7 +571,7 @@ static LOADERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
 
 /// All cores load no fewer nodes than this: those of a batch of some hundred events, which a node has when it catches up.
 /// Otherwise questions have the other cores: on two, with 1,000 events a second in batches of a hundred, their 99th
-/// percentile falls by a quarter, and events take no longer.
+/// percentile falls by a fifth to a third, and events take no longer.
 pub(super) const LOADED_BY_ALL_MIN: usize = 1_024;
 
 /// Nodes that a thread loads before it looks whether others are left: a millisecond or two.
