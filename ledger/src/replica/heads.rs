@@ -63,9 +63,11 @@ impl<P: Ord + Copy> Replica<P> {
                 copy.certificates.trim(version);
             }
         }
-        out.extend(self.certify(&log, roots)?);
+        let certifies = self.certify(&log, roots)?;
         self.found(&log, &cosigned.head());
+        // The cosignature first: what it certifies must not outlive it in a crash.
         out.push(ReplicaOutput::KeepCosigned { certified: self.certified(&log), log, cosigned });
+        out.extend(certifies);
         if let Some(announce) = self.announce(now) {
             out.push(announce);
             out.extend(self.work(now));

@@ -294,6 +294,11 @@ impl TestNet {
         node.given.push((log, head));
         let cosigned = cosign_at(signed, at, self.now / 1_000);
         let out = node.replica.cosigned(cosigned.clone(), self.now, &node.disk).unwrap();
+        let certifies = |output: &ReplicaOutput<Id>| {
+            matches!(output, ReplicaOutput::Certified { .. } | ReplicaOutput::KeepCertificate { .. })
+        };
+        let kept = out.iter().position(|output| matches!(output, ReplicaOutput::KeepCosigned { .. })).unwrap();
+        assert!(!out[..kept].iter().any(certifies), "a cosignature is kept before what it certifies");
         self.tell(at, &TestMessage::Cosigned(cosigned));
         out
     }
