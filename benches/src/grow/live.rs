@@ -8,7 +8,7 @@ use fama_node::clock;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::asking::{CONNECTIONS, Connection, RunningNode, spread};
+use super::asking::{Connection, RunningNode, spread};
 use super::costs::typical;
 use super::folder::Folder;
 use super::load::{Made, Signer};
@@ -17,10 +17,16 @@ use super::load::{Made, Signer};
 const EVENTS_PER_SECOND: usize = 1_000;
 /// How many are handed in at a time: as many as come in a tenth of a second.
 const BATCH: usize = 100;
-/// How long they come in.
+/// How long they come in before anything is measured: a node that has just started has none of the rows that events need
+/// in memory.
+const WARM_UP_SECONDS: u32 = 5;
+/// How long they come in while it is.
 const SECONDS: u32 = 20;
 /// Connections that hand them in, in turn.
 const SENDERS: usize = 4;
+/// Connections that ask, in turn. With few, what is measured is the queue at each client: one answer that is late delays
+/// all that are due behind it.
+const ASKERS: usize = 32;
 
 /// Asks for typical agents at half the rate that the node reached without writes, `saturated` a second, while attestations
 /// come in. A request is late from the time at which it was due. That rate is one of answers given before, so all are
@@ -31,16 +37,18 @@ pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
     let (node, _) = RunningNode::start(&copy);
     let (_, paths) = typical(shape);
     node.ask_once(&paths);
-    let pause = Duration::from_secs_f64(2.0 * CONNECTIONS as f64 / saturated);
+    let pause = Duration::from_secs_f64(2.0 * ASKERS as f64 / saturated);
     let begun = Instant::now();
+    let measured = begun + Duration::from_secs(WARM_UP_SECONDS.into());
+    let end = measured + Duration::from_secs(SECONDS.into());
     let asker = |number: usize| {
         let (mut connection, mut times) = (Connection::open(node.query).unwrap(), Vec::new());
-        let own = paths.iter().cycle().skip(number * paths.len() / CONNECTIONS);
-        let mut due = begun + pause.mul_f64(number as f64 / CONNECTIONS as f64);
-        for path in own.take_while(|_| begun.elapsed() < Duration::from_secs(SECONDS.into())) {
+        let own = paths.iter().cycle().skip(number * paths.len() / ASKERS);
+        let mut due = begun + pause.mul_f64(number as f64 / ASKERS as f64);
+        for path in own.take_while(|_| Instant::now() < end) {
             wait(due);
             connection.get(path).unwrap();
-            times.push(due.elapsed());
+            times.extend((due > measured).then(|| due.elapsed()));
             due += pause;
         }
         times
@@ -52,12 +60,12 @@ pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
             wait(due);
             let answer: Vec<Value> = serde_json::from_slice(&connection.submit(batch).unwrap()).unwrap();
             assert!(answer.len() == BATCH && answer.iter().all(|one| one["status"] == 201), "{answer:?}");
-            times.push(due.elapsed());
+            times.extend((due > measured).then(|| due.elapsed()));
         }
         times
     };
     let (reads, receipts, seconds) = std::thread::scope(|scope| {
-        let askers: Vec<_> = (0..CONNECTIONS).map(|number| scope.spawn(move || asker(number))).collect();
+        let askers: Vec<_> = (0..ASKERS).map(|number| scope.spawn(move || asker(number))).collect();
         let senders: Vec<_> = (0..SENDERS).map(|number| scope.spawn(move || sender(number))).collect();
         let receipts: Vec<Duration> = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         let seconds = begun.elapsed().as_secs_f64();
@@ -76,7 +84,7 @@ fn wait(due: Instant) {
 
 /// Attestations made now: those that would come next in the workload, among identities that are there.
 fn signed(folder: &Folder, shape: &Shape) -> Vec<String> {
-    let count = EVENTS_PER_SECOND * SECONDS as usize;
+    let count = EVENTS_PER_SECOND * (WARM_UP_SECONDS + SECONDS) as usize;
     let longer = Shape { events: shape.events + 10 * count as u64, ..*shape };
     let longer = Workload::new(Shape { identities: fama_cli::synthetic::IDENTITIES_MAX, ..longer }).unwrap();
     let mut signer = Signer::new(folder, &longer);
