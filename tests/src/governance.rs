@@ -2,7 +2,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use fama_ledger::signed_note::{SignedNote, sign};
 use fama_node::config::Config;
-use fama_node::node;
+use fama_node::node::{self, Addresses};
 use fama_node::replay::check::check;
 use fama_node::store::Store;
 use fama_tests::{DOMAINS, domain, governance_key, node_key, secret};
@@ -341,20 +341,37 @@ fn another_policy_is_adopted_while_all_run() {
 /// A node that changes to another version is told to stop at the very moment at which its inbox has ended for it.
 #[test]
 fn a_stop_during_a_reload_is_a_stop() {
+    const STARTING: u8 = 0;
+    const UP: u8 = 1;
+    const WAITING: u8 = 2;
+    const STOPPING: u8 = 3;
     multi(async {
         let net = LocalFederation::new(1);
         let (told, addresses) = oneshot::channel();
-        let published = Arc::new(AtomicBool::new(false));
-        // Nobody wakes this: the node looks at it when something else happens to it, which is the end of its inbox.
-        let seen = Arc::clone(&published);
+        let stage = Arc::new(AtomicU8::new(STARTING));
+        let (seen, begun) = (Arc::clone(&stage), Arc::clone(&stage));
+        // Nobody wakes this: once it waits, the node looks at it when something else happens to it, which is the end of
+        // its inbox.
         let stop = async move {
-            poll_fn(|_| if seen.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }).await;
+            poll_fn(|_| {
+                let _ = seen.compare_exchange(UP, WAITING, Ordering::SeqCst, Ordering::SeqCst);
+                if seen.load(Ordering::SeqCst) == STOPPING { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
         };
-        let running = tokio::spawn(node::run(net.config(0), stop, |up| drop(told.send(up.clone()))));
+        let up = move |up: &Addresses| {
+            begun.store(UP, Ordering::SeqCst);
+            drop(told.send(up.clone()));
+        };
+        let running = tokio::spawn(node::run(net.config(0), stop, up));
         let admin = addresses.await.unwrap().admin.unwrap();
         let mut draft = net.manifest.draft();
         draft.policy.max_delta = 4;
-        published.store(true, Ordering::SeqCst);
+        eventually("the node waits for its stop", || async {
+            let now = stage.compare_exchange(WAITING, STOPPING, Ordering::SeqCst, Ordering::SeqCst);
+            now.map_err(|stage| format!("stage {stage}"))
+        })
+        .await;
         let (status, answer) = post(admin, "/federation/manifest", signed(&draft, &[0])).await;
         assert_eq!(status, 200, "{answer}");
         let ended = tokio::time::timeout(Duration::from_secs(30), running).await;
