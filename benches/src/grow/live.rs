@@ -27,9 +27,13 @@ const SENDERS: usize = 4;
 /// Connections that ask, in turn. With few, what is measured is the queue at each client: one answer that is late delays
 /// all that are due behind it.
 const ASKERS: usize = 32;
+/// Of so many questions of a connection one is for a text that never changes: what it waits for, any answer waits for, since
+/// node and clients share the cores.
+const FIXED_EVERY: usize = 8;
+const FIXED: &str = "/api";
 
-/// Asks for typical agents at half the rate that the node reached without writes, `saturated` a second, while attestations
-/// come in. A request is late from the time at which it was due. That rate is one of answers given before, so all are
+/// Asks for typical agents, and now and then for a fixed text, at half the rate that the node reached without writes,
+/// `saturated` a second, while attestations come in. A request is late from the time at which it was due. That rate is one of answers given before, so all are
 /// asked for once before it begins.
 pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
     let batches = signed(folder, shape);
@@ -42,16 +46,17 @@ pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
     let measured = begun + Duration::from_secs(WARM_UP_SECONDS.into());
     let end = measured + Duration::from_secs(SECONDS.into());
     let asker = |number: usize| {
-        let (mut connection, mut times) = (Connection::open(node.query).unwrap(), Vec::new());
-        let own = paths.iter().cycle().skip(number * paths.len() / ASKERS);
+        let (mut connection, mut agents, mut fixed) = (Connection::open(node.query).unwrap(), Vec::new(), Vec::new());
+        let own = paths.iter().cycle().skip(number * paths.len() / ASKERS).enumerate();
         let mut due = begun + pause.mul_f64(number as f64 / ASKERS as f64);
-        for path in own.take_while(|_| Instant::now() < end) {
+        for (at, path) in own.take_while(|_| Instant::now() < end) {
+            let (path, times) = if at % FIXED_EVERY == 0 { (FIXED, &mut fixed) } else { (&**path, &mut agents) };
             wait(due);
             connection.get(path).unwrap();
             times.extend((due > measured).then(|| due.elapsed()));
             due += pause;
         }
-        times
+        (agents, fixed)
     };
     let sender = |number: usize| {
         let (mut connection, mut times) = (Connection::open(node.submit).unwrap(), Vec::new());
@@ -64,18 +69,20 @@ pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
         }
         times
     };
-    let (reads, receipts, seconds) = std::thread::scope(|scope| {
+    let ((agents, fixed), receipts, seconds) = std::thread::scope(|scope| {
         let askers: Vec<_> = (0..ASKERS).map(|number| scope.spawn(move || asker(number))).collect();
         let senders: Vec<_> = (0..SENDERS).map(|number| scope.spawn(move || sender(number))).collect();
         let receipts: Vec<Duration> = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         let seconds = begun.elapsed().as_secs_f64();
-        (askers.into_iter().flat_map(|asker| asker.join().unwrap()).collect(), receipts, seconds)
+        let (agents, fixed): (Vec<_>, Vec<_>) = askers.into_iter().map(|asker| asker.join().unwrap()).unzip();
+        ((agents.concat(), fixed.concat()), receipts, seconds)
     });
     node.stop();
     std::fs::remove_dir_all(&copy.path).unwrap();
     let mut taken = spread(receipts, seconds);
     taken["per_second"] = ((batches.len() * BATCH) as f64 / seconds).round().into();
-    json!({"asked_per_second": (saturated / 2.0).round(), "reads": spread(reads, f64::from(SECONDS)), "events": taken})
+    let [reads, fixed] = [agents, fixed].map(|times| spread(times, f64::from(SECONDS)));
+    json!({"asked_per_second": (saturated / 2.0).round(), "reads": reads, "fixed": fixed, "events": taken})
 }
 
 fn wait(due: Instant) {
