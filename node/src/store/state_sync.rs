@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use fama_ledger::adoption::Adopted;
-use fama_ledger::id::EventId;
+use fama_ledger::id::{EventId, StateRoot};
 use fama_ledger::manifest::{LogId, Manifest};
-use fama_ledger::map::{NodeError, StateMap, value_hash};
+use fama_ledger::map::{NodeError, NodeSource, StateMap, value_hash};
 use fama_ledger::rows::{MapId, MapNodes, Row as _, Tally};
 use fama_ledger::snapshot::{Offer, Offered};
 
@@ -38,6 +38,28 @@ pub struct Part {
     pub from: Vec<u8>,
     /// The key after the range; `None`: the range reaches the end of the map.
     pub to: Option<Vec<u8>>,
+}
+
+/// What a map's nodes are loaded from while its records are written: the rows from `end` on are stored, but belong to no
+/// node yet.
+struct IndexedNodes<'a> {
+    all: MapNodes<'a, View<'a>>,
+    end: &'a [u8],
+}
+
+impl NodeSource for IndexedNodes<'_> {
+    type Error = StoreError;
+
+    fn scan_from(
+        &self,
+        level: u8,
+        from: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.all.scan_from(level, from, &mut |key, value| {
+            if level == 0 && key >= self.end { ControlFlow::Break(()) } else { each(key, value) }
+        })
+    }
 }
 
 impl View<'_> {
@@ -156,8 +178,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn finish_loading(&self, all: &[Offered]) -> Result<(), StoreError> {
-        for (map, _) in all.iter().flat_map(|offered| &offered.maps) {
-            self.index_map(map.id())?;
+        for (map, root) in all.iter().flat_map(|offered| &offered.maps) {
+            if self.index_map(map.id())? != *root {
+                return Err(self.database(&"rows of a certified state are missing"));
+            }
         }
         let mut batch = self.batch();
         for offered in all {
@@ -169,8 +193,8 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// Writes the records of a map's nodes, from its rows. Not synced: an interrupted load does it again.
-    fn index_map(&self, map: MapId) -> Result<(), StoreError> {
+    /// Writes the records of a map's nodes, from its rows. Not synced: an interrupted load does it again. Returns the root.
+    pub(super) fn index_map(&self, map: MapId) -> Result<StateRoot, StoreError> {
         for level in map.levels().skip(1) {
             while self.clear_some(level)? {}
         }
@@ -181,10 +205,11 @@ impl Store {
                 rows.push((key.to_vec(), Some(value_hash(value))));
                 if rows.len() < CLEAR_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
+            let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else { return Ok(tree.root()) };
             // No key lies between a key and the same key with a zero byte appended.
             from = [last.as_slice(), &[0]].concat();
-            let records = tree.update(&rows, &MapNodes(map, &view)).map_err(|error| match error {
+            let indexed = IndexedNodes { all: MapNodes(map, &view), end: first };
+            let records = tree.update(&rows, &indexed).map_err(|error| match error {
                 NodeError::Storage(error) => error,
                 other => self.database(&other.to_string()),
             })?;

@@ -383,6 +383,39 @@ fn nodes_that_all_cores_load_are_those_that_one_would() {
 }
 
 #[test]
+fn a_map_larger_than_what_stays_in_memory_is_indexed_from_its_rows() {
+    // Keys of several rows each begin alike, as those of an identity do.
+    const ROWS: u32 = 100_000;
+    let (_dir, _, store) = temp();
+    let map = MapName::home(&domain("alpha.example")).id();
+    let (mut batch, mut rows) = (store.batch(), Vec::new());
+    for number in 0..ROWS {
+        let key = [&[1], value_hash(&(number / 7).to_le_bytes()).as_slice(), &number.to_le_bytes()].concat();
+        batch.put(Family::Rows, keys::row(map, &key), number.to_le_bytes());
+        rows.push((key, value_hash(&number.to_le_bytes())));
+    }
+    batch.write(false).unwrap();
+    rows.sort_unstable();
+    let whole = StateMap::from_sorted(rows.iter().map(|(key, value)| (key, *value))).unwrap();
+    assert_eq!(store.index_map(map).unwrap(), whole.root());
+
+    // From these records, every path leads to its row.
+    let view = store.view();
+    let nodes = MapNodes(map, &view);
+    let mut stored = StateMap::open(&nodes).unwrap().unwrap();
+    for (key, value) in rows.iter().step_by(97) {
+        assert_eq!(stored.get(key, &nodes).unwrap(), Some(*value));
+    }
+    // Half of them changed, and changed back.
+    for change in [[9; 32].as_slice(), &[]] {
+        let value = |value: &[u8; 32]| Some(change.try_into().unwrap_or(*value));
+        let changes: Vec<_> = rows.iter().step_by(2).map(|(key, of)| (key, value(of))).collect();
+        stored.update(&changes, &nodes).unwrap();
+    }
+    assert_eq!(stored.root(), whole.root());
+}
+
+#[test]
 fn scans_stay_in_their_map_and_prefix() {
     let (_dir, manifest, store) = temp();
     let mut alpha = Log::begin(&store, &manifest, "alpha.example");
