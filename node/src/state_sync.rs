@@ -187,8 +187,8 @@ impl StateSync {
     async fn open(&self, manifest: Arc<Manifest>) -> Result<Arc<Store>, StateSyncError> {
         let deadline = tokio::time::Instant::now() + CLOSE_TIMEOUT;
         loop {
-            let (dir, manifest) = (self.dir.clone(), Arc::clone(&manifest));
-            let opened = tokio::task::spawn_blocking(move || Store::open_quick(&dir, &manifest)).await;
+            let (dir, manifest, settings) = (self.dir.clone(), Arc::clone(&manifest), *self.shared.store.settings());
+            let opened = tokio::task::spawn_blocking(move || Store::open_quick(&dir, &manifest, &settings)).await;
             match opened.map_err(|_| StateSyncError::Internal("the database did not open"))? {
                 Err(StoreError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(50)).await;

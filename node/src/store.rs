@@ -492,6 +492,12 @@ impl Store {
         open::open(dir, manifest, settings)
     }
 
+    /// What bounds its memory, files and threads.
+    #[must_use]
+    pub const fn settings(&self) -> &StoreSettings {
+        &self.settings
+    }
+
     /// Most nodes of state maps that one log keeps in memory: its part of [`StoreSettings::nodes_bytes`].
     #[must_use]
     pub fn nodes_max(&self) -> usize {

@@ -555,6 +555,11 @@ fn a_running_node_reads_its_configuration_again() {
     let text = text.replace("4001", &ports[0].to_string()).replace("8080", &ports[1].to_string());
     let text = text.replace("9090", &ports[2].to_string()) + "\n[log]\nformat = \"json\"\n";
     fs::write(&config, &text).unwrap();
+    let memory = |verify: &str| {
+        let words = ["node", "--check", "--verify", verify, "--config", config.to_str().unwrap()].map(str::to_owned);
+        command(dir.path(), &words).1["memory_bytes"].as_u64().unwrap()
+    };
+    assert_eq!(memory("certified"), 2 * memory("full"), "a second state answers until the node's own copies are there");
     let node = LoggingNode::start(&config);
     let up = node.line("node is up");
     let query = format!("127.0.0.1:{}", ports[1]);

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Check the configuration, the files that it names, and that the data folder can be used; change nothing, and stop
     #[arg(long)]
     check: bool,
-    /// While this node is far behind, answer from what it has verified itself (`full`), or within seconds from states
+    /// While this node is far behind, answer from what it has verified itself (`full`), or long before that from states
     /// that a quorum of operators certified (`certified`); overrides the configuration
     #[arg(long, value_name = "HOW", value_parser = ["full", "certified"])]
     verify: Option<String>,
@@ -194,9 +194,11 @@ fn checked(path: &Path, config: &Config, terminal: &mut Terminal<'_>) -> Result<
     terminal.answer(&json, FieldList(lines))
 }
 
-/// About how much memory the node takes under load, in bytes: what the settings bound, and what everything else does.
+/// About how much memory the node takes under load, in bytes: what the settings bound, and what everything else does. Twice
+/// as much while it answers from certified states, next to which it makes its own copies.
 const fn memory(config: &Config) -> usize {
-    config.storage.memory().saturating_add(ELSE_BYTES)
+    let states = if matches!(config.verify, Verify::Certified) { 2 } else { 1 };
+    config.storage.memory().saturating_add(ELSE_BYTES).saturating_mul(states)
 }
 
 /// Completes when standard input ends. Reads in a thread of its own, which the runtime does not wait for.

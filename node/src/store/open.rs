@@ -86,8 +86,9 @@ pub(super) fn open_copy(dir: &Path, copy: &Path, manifest: &Arc<Manifest>) -> Re
     owned(Engine::Rocks(salvage::open_copy(dir, copy)?), dir, manifest)
 }
 
-pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Store, StoreError> {
-    let mut store = unowned(Engine::Rocks(open_database(dir, options::database)?), dir, manifest);
+pub(super) fn open_quick(dir: &Path, manifest: &Arc<Manifest>, settings: &StoreSettings) -> Result<Store, StoreError> {
+    let engine = Engine::Rocks(open_bounded(dir, options::database, settings)?);
+    let mut store = Store { settings: *settings, ..unowned(engine, dir, manifest) };
     if store.is_blank(&store.view())? {
         store.put_quick(manifest)?;
     }

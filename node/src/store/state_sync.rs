@@ -21,7 +21,7 @@ use fama_ledger::snapshot::{Offer, Offered};
 
 use super::engine::{Walk, WriteBatch};
 use super::keys::{self, Family, META_FEDERATION, META_FORMAT, META_QUICK, META_USED, log8};
-use super::{FORMAT, LogState, Store, StoreError, View, open};
+use super::{FORMAT, LogState, Store, StoreError, StoreSettings, View, open};
 use crate::wire::{CosignedHead, RESPONSE_BYTES_MAX, SignedHead};
 
 /// At most this many rows are deleted in one write.
@@ -95,8 +95,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Quick`] if the folder holds something else.
-    pub fn open_quick(dir: &Path, manifest: &Arc<Manifest>) -> Result<Self, StoreError> {
-        open::open_quick(dir, manifest)
+    pub fn open_quick(dir: &Path, manifest: &Arc<Manifest>, settings: &StoreSettings) -> Result<Self, StoreError> {
+        open::open_quick(dir, manifest, settings)
     }
 
     /// Initializes a new quick state in one write: format, federation, the quick mark, and the versions in use. Synced.
