@@ -556,8 +556,10 @@ fn a_running_node_reads_its_configuration_again() {
     let text = text.replace("9090", &ports[2].to_string()) + "\n[log]\nformat = \"json\"\n";
     fs::write(&config, &text).unwrap();
     let memory = |verify: &str| {
-        let words = ["node", "--check", "--verify", verify, "--config", config.to_str().unwrap()].map(str::to_owned);
-        command(dir.path(), &words).1["memory_bytes"].as_u64().unwrap()
+        let config = config.to_str().unwrap();
+        let words = ["node", "--json", "--check", "--verify", verify, "--config", config].map(str::to_owned);
+        let checked: Value = serde_json::from_str(&command(dir.path(), &words).1).unwrap();
+        checked["memory_bytes"].as_u64().unwrap()
     };
     assert_eq!(memory("certified"), 2 * memory("full"), "a second state answers until the node's own copies are there");
     let node = LoggingNode::start(&config);

@@ -116,6 +116,12 @@ pub(super) fn sizes(connection: &mut Connection) -> (u64, u64) {
     (size("frontier"), size("certified"))
 }
 
+/// Whether a node answers from certified states while it makes its own copies.
+pub(super) fn is_answering_meanwhile(connection: &mut Connection) -> bool {
+    let status: Value = serde_json::from_slice(&connection.get("/api/status").unwrap()).unwrap();
+    status["start"]["quick"] == "answering"
+}
+
 /// Waits until something is so.
 pub(super) fn until(what: &str, longest: Duration, mut is_so: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
