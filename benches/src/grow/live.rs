@@ -33,8 +33,8 @@ const FIXED_EVERY: usize = 8;
 const FIXED: &str = "/api";
 
 /// Asks for typical agents, and now and then for a fixed text, at half the rate that the node reached without writes,
-/// `saturated` a second, while attestations come in. A request is late from the time at which it was due. That rate is one of answers given before, so all are
-/// asked for once before it begins.
+/// `saturated` a second, while attestations come in. A request is late from the time at which it was due. That rate is
+/// one of answers given before, so all are asked for once before it begins.
 pub(super) fn reads(folder: &Folder, shape: &Shape, saturated: f64) -> Value {
     let batches = signed(folder, shape);
     let copy = folder.copy(&folder.path.with_extension("live"));
