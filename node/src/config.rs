@@ -1,17 +1,14 @@
 //! The configuration file, checked as a whole before the node starts.
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fama_ledger::id::Domain;
-use fama_ledger::key::{EXPLICIT, KeyError, PublicKey};
+use fama_ledger::key::PublicKey;
 use fama_ledger::limits::CHAIN_BYTES_MAX;
-use fama_ledger::manifest::{Manifest, ManifestError};
+use fama_ledger::manifest::Manifest;
 use fama_ledger::replica::Overrides;
 use fama_ledger::secret::SecretKey;
 use libp2p::Multiaddr;
@@ -23,12 +20,19 @@ use crate::domains::LookupSettings;
 
 mod access;
 mod auth;
+mod error;
+mod files;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
 pub use access::{AccessSettings, AddressRange, PROXIES_MAX};
 use auth::RawAuth;
 pub use auth::{AUTH, AuthSettings, TOKEN_SECONDS};
+pub use error::{At, ConfigError};
+use files::read_bounded;
+pub use files::{NO_TEXT, key_hint, mode_hint, unsafe_mode, without_habits};
 pub use storage::StoreSettings;
 use webhook::RawWebhook;
 pub use webhook::{SECRET_PREFIX, WEBHOOKS_MAX, Webhook, WebhookSecret};
@@ -278,155 +282,6 @@ impl Default for AdmissionSettings {
     }
 }
 
-/// A line of the configuration file; displays as `node.toml:7`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct At {
-    /// Path of the configuration file.
-    pub file: PathBuf,
-    /// Counted from 1.
-    pub line: usize,
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}
-
-/// Why a configuration can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The configuration file itself can't be read.
-    #[error("{path}: {error}", path = path.display())]
-    Unreadable {
-        /// Path of the configuration file.
-        path: PathBuf,
-        /// Reported by the operating system.
-        error: io::Error,
-    },
-    /// Not TOML, an unknown setting, a missing one, or a value of the wrong type.
-    #[error("{at}: {message}")]
-    Toml {
-        /// Line of the error.
-        at: At,
-        /// From the parser, joined into one line.
-        message: String,
-    },
-    /// A value breaks a rule.
-    #[error("{at}: {setting}: {rule}")]
-    Value {
-        /// Line of the setting.
-        at: At,
-        /// Its name, with its table.
-        setting: &'static str,
-        /// The rule that it breaks, as text.
-        rule: String,
-    },
-    /// A file that the configuration names can't be read.
-    #[error("{at}: {setting}: {path}: {error}", path = path.display())]
-    File {
-        /// Line of the setting that names the file.
-        at: At,
-        /// The name of the setting.
-        setting: &'static str,
-        /// Path of the file that it names.
-        path: PathBuf,
-        /// Reported by the operating system.
-        error: io::Error,
-    },
-    /// The manifest file holds no valid chain of versions.
-    #[error("{at}: {path}: {error}", path = path.display())]
-    Manifest {
-        /// Line of the setting that names the file.
-        at: At,
-        /// Path of the manifest file.
-        path: PathBuf,
-        /// The rule that it breaks.
-        error: ManifestError,
-    },
-    /// Too many may read or change the key file: see [`unsafe_mode`].
-    #[error("{at}: {path} has mode {mode:04o}, want 0600", path = path.display())]
-    Permissions {
-        /// Line of the setting that names the file.
-        at: At,
-        /// Path of the key file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The key file holds no Ed25519 key.
-    #[error("{at}: {path}: {error}", path = path.display())]
-    Key {
-        /// Line of the setting that names the file.
-        at: At,
-        /// Path of the key file.
-        path: PathBuf,
-        /// Why it is not such a key.
-        error: KeyError,
-    },
-    /// The manifest has no such operator.
-    #[error("{at}: the manifest has no operator {operator}, only {known}")]
-    Operator {
-        /// Line of the setting `operator`.
-        at: At,
-        /// The configured operator.
-        operator: Domain,
-        /// The manifest's operators, separated by commas.
-        known: String,
-    },
-    /// The key is not the operator's, or the node is a mirror and the key is an operator's.
-    #[error("{at}: {path} holds {found}, but {wanted}", path = path.display())]
-    WrongKey {
-        /// Line of the setting that names the file.
-        at: At,
-        /// Path of the key file.
-        path: PathBuf,
-        /// Public key of the key in the file.
-        found: PublicKey,
-        /// What was expected instead, as the end of a sentence.
-        wanted: String,
-    },
-}
-
-impl ConfigError {
-    /// Stable snake_case code; for a wrapped error, its own.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unreadable { .. } => "config_unreadable",
-            Self::Toml { .. } => "config_toml",
-            Self::Value { .. } => "config_value",
-            Self::File { .. } => "config_file",
-            Self::Manifest { error, .. } => error.code(),
-            Self::Permissions { .. } => "key_permissions",
-            Self::Key { error, .. } => error.code(),
-            Self::Operator { .. } => "unknown_operator",
-            Self::WrongKey { .. } => "wrong_node_key",
-        }
-    }
-
-    /// A hint for a person: what to do next, one line.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Unreadable { .. } => "`fama federation new` writes a node.toml for every operator".to_owned(),
-            Self::Toml { .. } | Self::Value { .. } => {
-                "`fama node --example-config` prints every setting with its default".to_owned()
-            }
-            Self::File { error, .. } if error.kind() == io::ErrorKind::InvalidData => NO_TEXT.to_owned(),
-            Self::File { .. } => "paths are relative to the configuration file".to_owned(),
-            Self::Manifest { path, .. } => {
-                format!("get the federation's manifest from an operator; `fama federation show {}`", path.display())
-            }
-            Self::Permissions { path, mode, .. } => mode_hint(path, *mode, true),
-            Self::Key { error, .. } if key_hint(error).is_some() => key_hint(error).unwrap_or_default().to_owned(),
-            Self::Key { .. } => "a node key is an Ed25519 key: `fama key new --ed25519`".to_owned(),
-            Self::Operator { .. } => "without `operator` the node is a mirror".to_owned(),
-            Self::WrongKey { .. } => "`fama federation show` lists the operators' keys".to_owned(),
-        }
-    }
-}
-
 /// The file as parsed, with the positions that later errors name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -618,12 +473,11 @@ impl ConfigText<'_> {
         if let Some(mode) = unsafe_mode(&path, by_group) {
             return Err(ConfigError::Permissions { at, path, mode });
         }
-        let key = SecretKey::from_pem(&text).map_err(|error| (at.clone(), path.clone(), error));
-        let key = key.and_then(|key| match key.ed25519() {
-            Some(_) => Ok(key),
-            None => Err((at, path, KeyError::Algorithm("secp256k1, as nodes use Ed25519"))),
-        });
-        key.map_err(|(at, path, error)| ConfigError::Key { at, path, error })
+        match SecretKey::from_pem(&text) {
+            Ok(key) if key.ed25519().is_none() => Err(ConfigError::KeyAlgorithm { at, path }),
+            Ok(key) => Ok(key),
+            Err(error) => Err(ConfigError::Key { at, path, error }),
+        }
     }
 
     /// Checks that the manifest has the operator, and the key as the key of one of its logs; for a mirror, that the
@@ -739,81 +593,6 @@ impl ConfigText<'_> {
             taken.push((format!("{setting} {}", of.listen), here));
         }
         Ok(())
-    }
-}
-
-fn read_bounded(path: &Path, max: usize) -> io::Result<String> {
-    let mut text = String::new();
-    let bound = u64::try_from(max).unwrap_or(u64::MAX);
-    File::open(path)?.take(bound.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() > max {
-        return Err(io::Error::other(format!("longer than {max} bytes")));
-    }
-    Ok(without_habits(&text).unwrap_or(text))
-}
-
-/// The text without what some editors and version control add to files, if there is any of it: a byte order mark at the
-/// beginning, and a carriage return before each newline. No format of ours has either; a key is read with them.
-#[must_use]
-pub fn without_habits(text: &str) -> Option<String> {
-    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let has = bare.len() < text.len() || bare.contains("\r\n");
-    (has && !text.contains("PRIVATE KEY")).then(|| bare.replace("\r\n", "\n"))
-}
-
-/// The variable with the folder in which systemd hands files out to a service (`LoadCredential=`).
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
-/// What may be done about a file that is no text.
-pub const NO_TEXT: &str = "want a text file; `openssl pkey -in FILE -out NEW` writes a key in binary form as PEM";
-
-/// The permission bits of a secret file that more may read or change than should; `None` if they are in order.
-///
-/// Nobody but the owner may access it, with one exception: a group may read it (0440, 0640) where that is how the file
-/// reaches the process, so that nobody who runs it could change the mode. That is so below `$CREDENTIALS_DIRECTORY`; if
-/// root owns the file and the process is not root's, as with an orchestrator's mounted secret; and if `by_group`, a
-/// setting of the operator's, says it.
-#[must_use]
-pub fn unsafe_mode(path: &Path, by_group: bool) -> Option<u32> {
-    let file = fs::metadata(path).ok()?;
-    let mode = file.mode() & 0o7777;
-    let handed_out = || {
-        let folder = std::env::var_os(CREDENTIALS).filter(|folder| !folder.is_empty());
-        let (folder, path) = (folder.and_then(|folder| fs::canonicalize(folder).ok()), fs::canonicalize(path).ok());
-        folder.zip(path).is_some_and(|(folder, path)| path.starts_with(folder))
-            || (file.uid() == 0 && !rustix::process::geteuid().is_root())
-    };
-    let safe = mode & 0o077 == 0 || (mode & 0o037 == 0 && (by_group || handed_out()));
-    (!safe).then_some(mode)
-}
-
-/// What to do about such a mode. `setting`: whether the configuration of a node names the file.
-#[must_use]
-pub fn mode_hint(path: &Path, mode: u32, setting: bool) -> String {
-    let path = path.display();
-    match (mode & 0o037 == 0, setting) {
-        (true, true) => format!(
-            "chmod 600 {path}; or group_readable_keys = true, if it is handed out to a group that only the node is in"
-        ),
-        (false, true) => format!("chmod 600 {path}; where it is mounted, give it mode 0400, or 0440 and its own group"),
-        (_, false) => format!("chmod 600 {path}"),
-    }
-}
-
-/// What to do about a key that is not refused for what it is, but for how it is written.
-#[must_use]
-pub fn key_hint(error: &KeyError) -> Option<&'static str> {
-    match error {
-        KeyError::Encrypted => {
-            Some("`openssl pkey -in FILE -out NEW` asks for the passphrase and writes it without one")
-        }
-        KeyError::OpenSsh => Some(
-            "`ssh-keygen -p -m PKCS8 -f COPY` rewrites a copy of it (an Ed25519 key: since OpenSSH 9.6); or make one with \
-             `fama key new`",
-        ),
-        KeyError::Algorithm(EXPLICIT) => {
-            Some("`openssl ec -in FILE -param_enc named_curve -out NEW` writes it with the name of its curve")
-        }
-        _ => None,
     }
 }
 
@@ -958,267 +737,5 @@ impl ConfigText<'_> {
             webhooks,
             overrides: Overrides::default(),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    use fama_ledger::key::Curve;
-    use fama_ledger::manifest::{Genesis, Operator, Policy};
-    use fama_ledger::signed_note::{self, SignedNote};
-
-    /// A manifest of alpha.example, whose node key has this seed.
-    fn note(node: u8) -> String {
-        let key = |seed| SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
-        let (node, governance) = (key(node), key(2));
-        let name: Domain = "alpha.example".parse().unwrap();
-        let operator = Operator {
-            name: name.clone(),
-            node_key: node.ed25519().unwrap().verifying_key(),
-            governance_key: governance.ed25519().unwrap().verifying_key(),
-            generation: 1,
-            begins: fama_ledger::time::Millis::FIRST,
-            addresses: vec!["/ip4/127.0.0.1/tcp/4001".to_owned()],
-            endpoints: fama_ledger::manifest::Endpoints::default(),
-        };
-        let genesis = Genesis { name: "Test".to_owned(), policy: Policy::recommended(1), operators: vec![operator] };
-        let text = genesis.text().unwrap();
-        let signatures = vec![signed_note::sign(&text, name.as_str(), governance.ed25519().unwrap())];
-        SignedNote { text, signatures }.to_string()
-    }
-
-    /// A folder with a manifest of alpha.example, its key, other keys, and a configuration.
-    fn folder(config: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let key = |seed| SecretKey::from_seed(Curve::Ed25519, &[seed; 32]).unwrap();
-        let (node, note) = (key(1), note(1));
-        fs::write(dir.path().join("manifest.txt"), &note).unwrap();
-        fs::write(dir.path().join("broken.txt"), note.replace("Test", "Rest")).unwrap();
-        let agent = SecretKey::from_seed(Curve::Secp256k1, &[3; 32]).unwrap();
-        for (name, pem, mode) in [
-            ("node.pem", node.to_pem(), 0o600),
-            ("open.pem", node.to_pem(), 0o640),
-            ("other.pem", key(4).to_pem(), 0o600),
-            ("agent.pem", agent.to_pem(), 0o600),
-        ] {
-            let path = dir.path().join(name);
-            fs::write(&path, pem.as_bytes()).unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        }
-        fs::write(dir.path().join("node.toml"), config).unwrap();
-        dir
-    }
-
-    fn load(config: &str) -> Result<Config, ConfigError> {
-        Config::load(&folder(config).path().join("node.toml"))
-    }
-
-    const SHORT: &str = "data_dir = \"data\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\n";
-
-    /// The reference with `operator` and `namespace` uncommented.
-    fn reference() -> String {
-        REFERENCE.replace("# operator =", "operator =").replace("# namespace =", "namespace =")
-    }
-
-    #[test]
-    fn the_reference_holds_the_defaults() {
-        let (short, long) = (load(&format!("{SHORT}operator = \"alpha.example\"\n")), load(&reference()));
-        let (short, long) = (short.unwrap(), long.unwrap());
-        assert_eq!(long.network, short.network);
-        assert_eq!((long.query, long.admin), (short.query, short.admin));
-        assert_eq!((&long.access, &short.access), (&AccessSettings::default(), &long.access));
-        assert_eq!(long.admission, short.admission);
-        assert_eq!(long.domains, short.domains);
-        assert_eq!(long.storage, short.storage);
-        assert_eq!(long.log, short.log);
-        assert_eq!((long.operator, long.namespace.clone()), (short.operator, short.namespace));
-        assert_eq!(long.namespace.unwrap().as_str(), "alpha.example");
-        assert_eq!(long.data_dir.file_name().unwrap(), "data");
-    }
-
-    /// Compares the settings that the parser knows, in every table, with those that the reference names.
-    #[test]
-    fn the_reference_names_every_setting() {
-        let text = reference();
-        let tables = [
-            "",
-            "[network]\n",
-            "[query]\n",
-            "[admin]\n",
-            "[admission]\n",
-            "[auth]\n",
-            "[scrub]\n",
-            "[domains]\n",
-            "[storage]\n",
-            "[log]\n",
-        ];
-        for table in tables {
-            let unknown =
-                if table.is_empty() { format!("zzz = 1\n{SHORT}") } else { format!("{SHORT}{table}zzz = 1\n") };
-            let message = load(&unknown).unwrap_err().to_string();
-            let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
-            assert!(!known.is_empty(), "{message}");
-            let section = text.split_once(table).unwrap().1;
-            let section = if table.is_empty() { section } else { section.split("\n[").next().unwrap() };
-            // Commented out in the reference: few nodes have a next key.
-            let section = &section
-                .replace("# next_node_key =", "next_node_key =")
-                .replace("# token_key =", "token_key =")
-                .replace("# resolver =", "resolver =");
-            for setting in known {
-                let named = section.lines().any(|line| line.starts_with(&format!("{setting} =")))
-                    || section.contains(&format!("\n[{setting}]\n"))
-                    || section.contains(&format!("\n# [[{setting}]]\n"));
-                assert!(named, "{table}{setting}");
-            }
-        }
-        // A table that may be there several times is a comment in the reference.
-        let message = load(&format!("{SHORT}[[webhooks]]\nzzz = 1\n")).unwrap_err().to_string();
-        let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
-        assert!(!known.is_empty(), "{message}");
-        for setting in known {
-            assert!(text.contains(&format!("\n# {setting} = ")), "webhooks.{setting}");
-        }
-    }
-
-    #[test]
-    fn no_two_listeners_share_a_port() {
-        let refused = |config: &str| {
-            load(&format!("{SHORT}operator = \"alpha.example\"\n{config}")).err().map(|error| error.to_string())
-        };
-        for config in [
-            "[query]\nlisten = \"127.0.0.1:9090\"\n",
-            "[admin]\nlisten = \"0.0.0.0:8080\"\n",
-            "[admin]\nlisten = \"[::]:8080\"\n",
-            "[query]\nlisten = \"127.0.0.1:4001\"\n",
-            "[query]\nlisten = \"[::1]:4001\"\n",
-            "[network]\nlisten = [\"/ip4/0.0.0.0/tcp/9090\"]\n",
-            "[network]\nlisten = [\"/ip4/0.0.0.0/tcp/4001\", \"/ip4/127.0.0.1/tcp/4001\"]\n",
-            "[network]\nlisten = [\"/ip4/127.0.0.1/udp/1/quic-v1\", \"/ip4/127.0.0.1/udp/1/quic-v1\"]\n",
-        ] {
-            let refused = refused(config).unwrap_or_default();
-            assert!(refused.contains("listen: ") && refused.contains("is also taken by"), "{config}: {refused}");
-        }
-        assert!(refused("[admin]\nlisten = \"0.0.0.0:8080\"\n").unwrap().contains("node.toml:6: admin.listen"));
-        for config in [
-            "[query]\nlisten = \"127.0.0.2:9090\"\n",
-            "[query]\nlisten = \"127.0.0.1:9090\"\n[admin]\nenabled = false\n",
-            "[query]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
-            "[network]\nlisten = [\"/ip4/0.0.0.0/udp/8080/quic-v1\", \"/ip6/::/udp/8080/quic-v1\"]\n",
-        ] {
-            assert_eq!(refused(config), None, "{config}");
-        }
-    }
-
-    #[test]
-    fn a_public_admin_listener_is_warned_about() {
-        for (listen, warned) in [
-            ("127.0.0.1:9090", false),
-            ("[::1]:9090", false),
-            ("10.0.0.7:9090", false),
-            ("192.168.1.7:9090", false),
-            ("100.64.0.1:9090", false),
-            ("[fd00::1]:9090", false),
-            ("[::ffff:10.0.0.7]:9090", false),
-            ("0.0.0.0:9090", true),
-            ("[::]:9090", true),
-            ("203.0.113.7:9090", true),
-            ("[2001:db8::7]:9090", true),
-        ] {
-            let config = load(&format!("{SHORT}operator = \"alpha.example\"\n[admin]\nlisten = \"{listen}\"\n"));
-            assert_eq!(config.unwrap().warnings().len(), usize::from(warned), "{listen}");
-        }
-    }
-
-    #[test]
-    fn files_as_other_systems_write_them() {
-        let dir = folder(&format!("{SHORT}operator = \"alpha.example\"\n"));
-        for name in ["node.toml", "manifest.txt", "node.pem"] {
-            let path = dir.path().join(name);
-            let text = fs::read_to_string(&path).unwrap();
-            fs::write(path, format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
-        }
-        assert_eq!(Config::load(&dir.path().join("node.toml")).unwrap().operator.unwrap().as_str(), "alpha.example");
-    }
-
-    #[test]
-    fn a_mirror_needs_no_operator() {
-        let config = load(&SHORT.replace("node.pem", "other.pem")).unwrap();
-        assert!(config.operator.is_none() && config.namespace.is_none());
-    }
-
-    /// An operator sees the line, the reason, a code and the next step.
-    /// Symptom: a node with its new key refused to start, although its data had the version that gives it that key. Cause:
-    /// only the file with the genesis counted.
-    #[test]
-    fn a_version_in_the_data_folder_counts_where_the_file_is_older() {
-        let dir = folder(&format!("{SHORT}operator = \"alpha.example\"\n").replace("node.pem", "other.pem"));
-        let load = |newest: Option<u8>| {
-            let newest = newest.map(|key| Arc::new(Manifest::parse(&note(key)).unwrap()));
-            Config::load_with(&dir.path().join("node.toml"), |data, _| {
-                assert_eq!(data, dir.path().join("data"));
-                newest.map_or(StoredManifest::Absent, StoredManifest::Newest)
-            })
-        };
-        assert_eq!(load(None).unwrap_err().code(), "wrong_node_key");
-        assert_eq!(load(Some(1)).unwrap_err().code(), "wrong_node_key");
-        assert_eq!(load(Some(4)).unwrap().operator.unwrap().as_str(), "alpha.example");
-        let unreadable = Config::load_with(&dir.path().join("node.toml"), |_, _| StoredManifest::Unreadable);
-        assert_eq!(unreadable.unwrap().namespace.unwrap().as_str(), "alpha.example", "the database's error says more");
-    }
-
-    #[test]
-    fn errors_name_file_and_line() {
-        let operator = "operator = \"alpha.example\"\n";
-        let with = |from: &str, to: &str| format!("{SHORT}{operator}").replace(from, to);
-        let table = [
-            (with("data_dir", "datadir"), "node.toml:1: unknown field `datadir`", "config_toml"),
-            (with("manifest = \"manifest.txt\"\n", ""), "node.toml:1: missing field `manifest`", "config_toml"),
-            (with("\"data\"", "\"data"), "node.toml:1: invalid basic string", "config_toml"),
-            (with("manifest.txt", "no.txt"), "node.toml:2: manifest: {dir}/no.txt: No such file", "config_file"),
-            (with("manifest.txt", "node.pem"), "node.toml:2: {dir}/node.pem: not a signed note", "manifest_note"),
-            (with("manifest.txt", "broken.txt"), "node.toml:2: {dir}/broken.txt: the gov", "manifest_signature"),
-            (with("node.pem", "open.pem"), "node.toml:3: {dir}/open.pem has mode 0640, want 0600", "key_permissions"),
-            (with("node.pem", "no.pem"), "node.toml:3: node_key: {dir}/no.pem: No such file", "config_file"),
-            (with("node.pem", "manifest.txt"), "node.toml:3: {dir}/manifest.txt has mode", "key_permissions"),
-            (with("node.pem", "agent.pem"), "node.toml:3: {dir}/agent.pem: want a", "key_algorithm"),
-            (with("node.pem", "other.pem"), "node.toml:3: {dir}/other.pem holds ed25519:", "wrong_node_key"),
-            (SHORT.to_owned(), "node.toml:3: {dir}/node.pem holds ed25519:", "wrong_node_key"),
-            (with("alpha", "beta"), "node.toml:4: the manifest has no operator beta.example", "unknown_operator"),
-            (with("alpha.example", "Alpha"), "node.toml:4: operator: want a domain", "config_value"),
-            (
-                with(operator, "namespace = \"b.example\"\noperator = \"alpha.example\""),
-                "node.toml:4: namespace: the manifest has no",
-                "config_value",
-            ),
-            (with(operator, "[query]\nlisten = 8080\n"), "node.toml:5: ", "config_toml"),
-            (
-                with(operator, "[query]\ntrusted_proxies = [\"10.0.0.0/33\"]\n"),
-                "node.toml:5: want an addr",
-                "config_toml",
-            ),
-            (
-                with(operator, &format!("[query]\ntrusted_proxies = [{}]\n", "\"::1\",".repeat(PROXIES_MAX + 1))),
-                "node.toml:5: query.trusted_proxies: at most 64",
-                "config_value",
-            ),
-            (with(operator, "\n[network]\nlisten = [\"1.2.3.4\"]\n"), "node.toml:6: ", "config_toml"),
-            (with(operator, "[network]\nlisten = []\n"), "node.toml:4: network.listen: want 1 to 16", "config_value"),
-            (with(operator, "[log]\nlevel = \"loud\"\n"), "node.toml:5: unknown variant `loud`", "config_toml"),
-        ];
-        for (config, message, code) in table {
-            let dir = folder(&config);
-            let error = Config::load(&dir.path().join("node.toml")).unwrap_err();
-            let path = dir.path().display().to_string();
-            let want = format!("{path}/{}", message.replace("{dir}", &path));
-            assert!(error.to_string().starts_with(&want), "{error}\nwant {want}");
-            assert_eq!(error.code(), code, "{error}");
-            assert!(!error.hint().is_empty() && !error.to_string().contains('\n'));
-        }
-        let error = Config::load(Path::new("/nowhere/node.toml")).unwrap_err();
-        assert_eq!(error.code(), "config_unreadable");
     }
 }
