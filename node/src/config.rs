@@ -22,6 +22,7 @@ mod access;
 mod auth;
 mod error;
 mod files;
+mod open_files;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use auth::{AUTH, AuthSettings, TOKEN_SECONDS};
 pub use error::{At, ConfigError};
 use files::read_bounded;
 pub use files::{NO_TEXT, key_hint, mode_hint, unsafe_mode, without_habits};
+pub use open_files::{CONNECTIONS_MAX, raise_limit};
 pub use storage::StoreSettings;
 use webhook::RawWebhook;
 pub use webhook::{SECRET_PREFIX, WEBHOOKS_MAX, Webhook, WebhookSecret};
@@ -618,7 +620,7 @@ impl Config {
                  private address, or a firewall before it"
             )
         };
-        public.then(warning).into_iter().chain(self.unnamed_token_key()).collect()
+        public.then(warning).into_iter().chain(self.unnamed_token_key()).chain(self.too_few_files()).collect()
     }
 
     /// As [`Config::load`]. If the operator, the key or the namespace does not fit the manifest in the file, the newest

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch as signal};
 use answer::AsOf;
 use openapi::{Api, CURSOR, Doc, Docs, Kind, Parameter};
 
+use crate::config::CONNECTIONS_MAX;
 use crate::inbox::InboxInput;
 use crate::shared::Shared;
 
@@ -163,10 +164,20 @@ impl FromRequestParts<Arc<App>> for Serving {
     }
 }
 
-/// Routes of the query listener: read-only, safe to expose to the internet. `bounds` are the rates of its clients, and
-/// when its streams end.
-pub fn query(app: Arc<App>, bounds: Option<(Arc<Rates>, signal::Receiver<bool>)>) -> Router {
-    let (rates, stopped) = bounds.unzip();
+/// What bounds the clients of a query listener.
+pub struct QueryBounds {
+    /// How often each may ask.
+    pub rates: Arc<Rates>,
+    /// Most open connections.
+    pub connections_max: u32,
+    /// Streams end when it becomes true.
+    pub stopped: signal::Receiver<bool>,
+}
+
+/// Routes of the query listener: read-only, safe to expose to the internet.
+pub fn query(app: Arc<App>, bounds: Option<QueryBounds>) -> Router {
+    let connections_max = bounds.as_ref().map_or(CONNECTIONS_MAX, |bounds| bounds.connections_max);
+    let (rates, stopped) = bounds.map(|bounds| (bounds.rates, bounds.stopped)).unzip();
     let metrics = Arc::clone(&app.shared.metrics);
     let about = "The query listener of a Fama node: who agents are, whether their keys are good, and how they behaved. \
                  Read-only.";
@@ -183,7 +194,7 @@ pub fn query(app: Arc<App>, bounds: Option<(Arc<Rates>, signal::Receiver<bool>)>
         .get("/api/event/{id}/proof", proof::event, Doc::bytes(&["text/plain"], "The c2sp.org/tlog-proof of an event"))
         .end();
     let (streams, docs) = live(Api::new(docs)).end();
-    let streams = streams.with_state(stream::Streams::new(feed::Feed::new(Arc::clone(&app)), stopped));
+    let streams = streams.with_state(stream::Streams::new(feed::Feed::new(Arc::clone(&app)), connections_max, stopped));
     let (router, docs) = mlauth_writes(agents(events(others(Api::new(docs))))).end();
     let router = router
         .merge(docs.served("/api/openapi.json"))

@@ -278,12 +278,15 @@ async fn run_once(
     tokio::spawn(http::run_webhooks(Arc::clone(&app), Arc::clone(&webhooks), live.clone(), stopped.clone()));
     let signs_in = sign_in(config, &app)?;
     let signs_in = signs_in.map(|signs_in| http::sign_in(signs_in, http::Rates::new(live.clone()))).unwrap_or_default();
-    let asked = http::query(Arc::clone(&app), Some((http::Rates::new(live.clone()), stopped.clone())));
+    let connections_max = config.connections_max();
+    let bounds = http::QueryBounds { rates: http::Rates::new(live.clone()), connections_max, stopped: stopped.clone() };
+    let asked = http::query(Arc::clone(&app), Some(bounds));
+    let serve = |named, listener, router| serve(named, listener, router, connections_max, &stopped);
     let servers = [
-        serve(("query", cores), listeners.query, http::accessed(asked, live.clone()), &stopped)?,
-        serve(("submit", cores), listeners.submit, http::accessed(http::submit(desk), live.clone()), &stopped)?,
-        serve(("auth", cores), listeners.auth, http::accessed(signs_in, live.clone()), &stopped)?,
-        serve(("admin", 1), listeners.admin, http::admin(app, inputs.clone(), webhooks), &stopped)?,
+        serve(("query", cores), listeners.query, http::accessed(asked, live.clone()))?,
+        serve(("submit", cores), listeners.submit, http::accessed(http::submit(desk), live.clone()))?,
+        serve(("auth", cores), listeners.auth, http::accessed(signs_in, live.clone()))?,
+        serve(("admin", 1), listeners.admin, http::admin(app, inputs.clone(), webhooks))?,
     ];
     let operator = config.operator.as_ref().map_or("none", |operator| operator.as_str());
     let shown = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "off".to_owned(), |at| at.to_string());
@@ -541,6 +544,7 @@ fn serve(
     (name, threads): (&'static str, usize),
     listener: Option<TcpListener>,
     router: axum::Router,
+    connections_max: u32,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Option<oneshot::Receiver<()>>, NodeError> {
     let Some(listener) = listener else { return Ok(None) };
@@ -548,6 +552,8 @@ fn serve(
     let stop = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let served = listener.into_std().and_then(|listener| http::serve_apart(name, threads, listener, router, stop));
+    let served = listener
+        .into_std()
+        .and_then(|listener| http::serve_apart(name, threads, listener, router, connections_max, stop));
     served.map(Some).map_err(|error| NodeError::System(error.to_string()))
 }

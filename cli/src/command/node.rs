@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fama_ledger::replica::Overrides;
-use fama_node::config::{Config, Level, LiveSettings, LogFormat, LogSettings, REFERENCE, Verify};
+use fama_node::config::{self, Config, Level, LiveSettings, LogFormat, LogSettings, REFERENCE, Verify};
 use fama_node::network::LOG_DIRECTIVES;
 use fama_node::node;
 use serde_json::json;
@@ -64,6 +64,7 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Result<(), Failur
     let Some(path) = &args.config else {
         return terminal.answer(&json!({"config": REFERENCE}), REFERENCE.trim_end());
     };
+    config::raise_limit();
     if args.check {
         return checked(path, &configured(args, path)?, terminal);
     }

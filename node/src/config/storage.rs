@@ -11,8 +11,8 @@ pub struct StoreSettings {
     pub write_buffer_bytes: usize,
     /// Memory for nodes of the state maps of all logs together, in bytes, at least 8 MiB.
     pub nodes_bytes: usize,
-    /// Files of the database that are open at a time, at least 64. Half of the usual limit of 1,024 by default: sockets
-    /// need the rest.
+    /// Files of the database that are open at a time, at least 64. The default fits into the usual limit of 1,024, where a
+    /// process can't raise that.
     pub open_files: u32,
     /// Flushes and compactions at a time, 2 to 64. Few by default: the cores are needed to verify signatures.
     pub background_jobs: u32,

@@ -50,11 +50,11 @@ fn folder(config: &str) -> tempfile::TempDir {
     dir
 }
 
-fn load(config: &str) -> Result<Config, ConfigError> {
+pub(super) fn load(config: &str) -> Result<Config, ConfigError> {
     Config::load(&folder(config).path().join("node.toml"))
 }
 
-const SHORT: &str = "data_dir = \"data\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\n";
+pub(super) const SHORT: &str = "data_dir = \"data\"\nmanifest = \"manifest.txt\"\nnode_key = \"node.pem\"\n";
 
 /// The reference with `operator` and `namespace` uncommented.
 fn reference() -> String {
@@ -166,7 +166,8 @@ fn a_public_admin_listener_is_warned_about() {
         ("[2001:db8::7]:9090", true),
     ] {
         let config = load(&format!("{SHORT}operator = \"alpha.example\"\n[admin]\nlisten = \"{listen}\"\n"));
-        assert_eq!(config.unwrap().warnings().len(), usize::from(warned), "{listen}");
+        let about = |warning: &String| warning.starts_with("admin.listen");
+        assert_eq!(config.unwrap().warnings().iter().any(about), warned, "{listen}");
     }
 }
 

@@ -25,23 +25,14 @@ use tower::ServiceExt;
 use super::READS_MAX;
 use crate::submit::admission::block;
 
-/// Most open connections of a listener, if the process may open enough files. To accept one more, the listener closes
-/// the one that has waited longest for its client, of those of the address block that has the most.
-const CONNECTIONS_MAX: u32 = 1_024;
 /// How long a connection must have waited for its client before it may be closed for another of the same block, or of one
 /// that has as many. On a busy machine a request may have arrived without having been read yet.
 const GRACE: Duration = Duration::from_secs(1);
 /// Connections that wait until one has waited that long; further ones are closed.
 const NEWCOMERS_MAX: usize = 32;
-/// Connections that a listener accepts even if the process may open few files.
-const CONNECTIONS_MIN: u32 = 48;
-/// Files reserved for database and peers: if the database can't open a file, the node stops.
-const FILES_ELSEWHERE: u32 = 900;
-/// How many files a process is assumed to be allowed to open if the system does not report it.
-const FILES_DEFAULT: u32 = 1_024;
 /// How long a client may take to send a request's head, including silence between requests. Longer than the minute for
 /// which proxies keep idle connections, so that the proxy closes first: a request sent into a closing connection is
-/// answered 502. Under pressure a silent connection makes room long before: see [`CONNECTIONS_MAX`].
+/// answered 502. Under pressure a silent connection makes room long before: see [`serve`].
 pub(super) const HEADER_READ: Duration = Duration::from_secs(75);
 /// After this time a connection ends with its current answer, so that slow readers don't stay forever.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
@@ -65,6 +56,7 @@ pub fn serve_apart(
     threads: usize,
     listener: std::net::TcpListener,
     router: Router,
+    connections_max: u32,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -75,7 +67,7 @@ pub fn serve_apart(
         let served = runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
             // On a thread of the runtime: this one only waits.
-            tokio::spawn(serve(listener, router, stop)).await.map_err(std::io::Error::other)
+            tokio::spawn(serve(listener, router, connections_max, stop)).await.map_err(std::io::Error::other)
         });
         if let Err(error) = served {
             tracing::error!(%error, listener = name, "a listener ended");
@@ -88,9 +80,11 @@ pub fn serve_apart(
 }
 
 /// Serves until `stop` completes, then gives current answers a few seconds to finish.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
-    let most = connections_max(std::fs::read_to_string("/proc/self/limits").ok().as_deref());
-    let room = ConnectionRoom::new(most as usize);
+///
+/// With `connections_max` open connections, one more is accepted by closing the one that has waited longest for its client,
+/// of those of the address block that has the most.
+pub async fn serve(listener: TcpListener, router: Router, connections_max: u32, stop: impl Future<Output = ()>) {
+    let room = ConnectionRoom::new(connections_max as usize);
     let (ending, ended) = watch::channel(false);
     let mut stop = pin!(stop);
     loop {
@@ -110,24 +104,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     }
     drop(listener);
     ending.send_replace(true);
-    let _ = timeout(CONNECTION_END, room.permits.acquire_many(most)).await;
-}
-
-/// Connections of one of two listeners, by the number of files that the process may open. `table` is the text of
-/// `/proc/self/limits`.
-fn connections_max(table: Option<&str>) -> u32 {
-    let line = table.and_then(|table| table.lines().find_map(|line| line.strip_prefix("Max open files")));
-    let files = match line.and_then(|line| line.split_whitespace().next()) {
-        Some("unlimited") => u32::MAX,
-        files => files.and_then(|files| files.parse().ok()).unwrap_or(FILES_DEFAULT),
-    };
-    (files.saturating_sub(FILES_ELSEWHERE) / 2).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
-}
-
-/// Most connections of a listener that may be streams, which last: half of all.
-pub(super) fn streams_max() -> usize {
-    let table = std::fs::read_to_string("/proc/self/limits").ok();
-    usize::try_from(connections_max(table.as_deref()) / 2).unwrap_or(1)
+    let _ = timeout(CONNECTION_END, room.permits.acquire_many(connections_max)).await;
 }
 
 /// Accepts the next connection.
@@ -528,17 +505,5 @@ mod tests {
         waiting.iter().for_each(tokio::task::JoinHandle::abort);
         drop(open.open);
         assert!(open.room.connections.lock().origins.is_empty() && open.room.connections.lock().waiting.is_empty());
-    }
-
-    #[test]
-    fn the_database_keeps_its_files() {
-        let table = |soft: &str| {
-            format!("Limit  Soft Limit  Hard Limit  Units\nMax open files            {soft}  524288  files\n")
-        };
-        assert_eq!(connections_max(Some(&table("1024"))), 62);
-        assert_eq!(connections_max(Some(&table("256"))), CONNECTIONS_MIN);
-        assert_eq!(connections_max(Some(&table("20000"))), CONNECTIONS_MAX);
-        assert_eq!(connections_max(Some(&table("unlimited"))), CONNECTIONS_MAX);
-        assert_eq!(connections_max(None), 62);
     }
 }

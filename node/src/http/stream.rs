@@ -20,7 +20,7 @@ use super::feed::{Feed, Line, WENT_BACK, before_what_was_dropped, read_id, read_
 use super::input::Params;
 use super::moment::Moment;
 use super::rates::ClientBlock;
-use super::serve::{Ours, Turn, streams_max};
+use super::serve::{Ours, Turn};
 use super::{ApiError, Serving};
 use crate::clock;
 
@@ -54,9 +54,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// They end when `stopped` becomes true.
-    pub(super) fn new(feed: Arc<Feed>, stopped: Option<watch::Receiver<bool>>) -> Arc<Self> {
-        let (places, of_block_max) = (Arc::new(Semaphore::new(streams_max())), (streams_max() / 4).max(1));
+    /// At most half of the listener's connections, and no more than a quarter of those for one address block. They end when
+    /// `stopped` becomes true.
+    pub(super) fn new(feed: Arc<Feed>, connections_max: u32, stopped: Option<watch::Receiver<bool>>) -> Arc<Self> {
+        let places_max = connections_max as usize / 2;
+        let (places, of_block_max) = (Arc::new(Semaphore::new(places_max)), (places_max / 4).max(1));
         let catching_up = Arc::new(Semaphore::new(CATCHING_UP_MAX));
         Arc::new(Self { feed, places, of_blocks: Mutex::default(), of_block_max, catching_up, stopped })
     }

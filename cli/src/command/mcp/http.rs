@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use fama_ledger::profile::PROFILE_BYTES_MAX;
+use fama_node::config::CONNECTIONS_MAX;
 use rmcp::transport::StreamableHttpService;
 use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -127,7 +128,7 @@ pub(super) async fn serve(
     let router = Router::new().nest_service(PATH, service).layer(middleware::from_fn_with_state(gate_state, gate));
     let url = format!("http://{address}{PATH}");
     terminal.answer(&json!({"url": url}), format!("listening  {url}"))?;
-    fama_node::http::serve(listener, router, std::future::pending()).await;
+    fama_node::http::serve(listener, router, CONNECTIONS_MAX, std::future::pending()).await;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Readiness, headers, bounds, real connections.
 use super::*;
+use crate::config::CONNECTIONS_MAX;
 
 #[tokio::test]
 async fn the_admin_listener_says_why_the_node_is_not_ready() {
@@ -157,7 +158,8 @@ async fn whoever_keeps_a_stopping_node_waiting_is_not_waited_for() {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let router = crate::http::layers::public(router, &world.app.shared.metrics, 10, None);
-    let served = tokio::spawn(crate::http::serve(listener, router, async move { drop(stopped.await) }));
+    let served =
+        tokio::spawn(crate::http::serve(listener, router, CONNECTIONS_MAX, async move { drop(stopped.await) }));
     let mut clients = Vec::new();
     for begun in [
         "",
@@ -268,7 +270,7 @@ async fn a_silent_connection_outlives_a_proxys_patience() {
     let world = World::new(Some("alpha.example"));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(crate::http::serve(listener, world.query(), std::future::pending()));
+    tokio::spawn(crate::http::serve(listener, world.query(), CONNECTIONS_MAX, std::future::pending()));
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     // Long enough to tell from the 15 seconds that it was.
     for pause in [0, 17] {
@@ -337,7 +339,8 @@ async fn real_connections_are_served_until_the_end() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let served = tokio::spawn(crate::http::serve(listener, world.query(), async move { drop(stopped.await) }));
+    let served =
+        tokio::spawn(crate::http::serve(listener, world.query(), CONNECTIONS_MAX, async move { drop(stopped.await) }));
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     for _ in 0..2 {
         stream.write_all(b"GET /api HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();

@@ -4,6 +4,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, timeout};
 
 use super::World;
+use crate::config::CONNECTIONS_MAX;
 
 /// Longest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1_024;
@@ -42,7 +43,7 @@ async fn malformed_requests_get_a_short_answer_and_end_their_connection() {
     let world = World::new(Some("alpha.example"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(crate::http::serve(listener, world.query(), std::future::pending()));
+    tokio::spawn(crate::http::serve(listener, world.query(), CONNECTIONS_MAX, std::future::pending()));
 
     let get = |rest: &str| format!("GET /api HTTP/1.1\r\nhost: x\r\n{rest}\r\n");
     let post = |rest: &str| format!("POST /api/verify HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{rest}");

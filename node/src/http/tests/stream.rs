@@ -240,16 +240,17 @@ async fn a_block_has_a_quarter_of_the_streams() {
     shown(&world);
     let (_live, live) = tokio::sync::watch::channel(Arc::default());
     let (_stop, stopped) = tokio::sync::watch::channel(false);
-    let router = crate::http::query(Arc::clone(&world.app), Some((crate::http::Rates::new(live), stopped)));
+    let bounds = crate::http::QueryBounds { rates: crate::http::Rates::new(live), connections_max: 96, stopped };
+    let router = crate::http::query(Arc::clone(&world.app), Some(bounds));
     let follow = async |address: [u8; 4]| {
         let peer = ConnectInfo(SocketAddr::from((IpAddr::from(address), 5)));
         let request = Request::get("/api/stream").extension(peer).body(Body::empty()).unwrap();
         router.clone().oneshot(request).await.unwrap()
     };
-    let quarter = crate::http::serve::streams_max() / 4;
+    let quarter = 96 / 2 / 4;
     let mut held = Vec::new();
     for i in 0..quarter {
-        let answer = follow([198, 51, 100, u8::try_from(i % 250).unwrap()]).await;
+        let answer = follow([198, 51, 100, i]).await;
         assert_eq!(answer.status(), 200, "{i} of {quarter}");
         held.push(answer);
     }
