@@ -285,9 +285,9 @@ impl WatchedService {
 
 /// The service, domain and method of an admission; `None` if the statement is none.
 fn admission(view: &View<'_>, (log, index): &Place) -> Result<Option<(Service, Domain, Method)>, StoreError> {
-    let read = view.entries(log, *index, 1, ENTRY_BYTES_MAX)?;
+    let read = view.entry(log, *index)?;
     // Verified when it was appended.
-    let entry = read.first().and_then(|bytes| codec::decode::<Entry>(bytes, ENTRY_BYTES_MAX).ok());
+    let entry = read.and_then(|bytes| codec::decode::<Entry>(&bytes, ENTRY_BYTES_MAX).ok());
     let Some(Entry { body: Body::Event(signed), .. }) = entry else { return Ok(None) };
     let Action::Admit { service, domain, method, .. } = signed.event.action else { return Ok(None) };
     Ok(Some((service, domain, method)))

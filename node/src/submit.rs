@@ -8,7 +8,6 @@ use fama_ledger::checkpoint;
 use fama_ledger::entry::{EntryError, SignedEvent, VerifiedEntry, VerifiedEvent};
 use fama_ledger::event::Action;
 use fama_ledger::id::{Domain, NoteHash};
-use fama_ledger::limits;
 use fama_ledger::log::{self, Prover};
 use fama_ledger::manifest::{LogId, Manifest, Operator};
 use fama_ledger::note::{Note, note_hash};
@@ -299,8 +298,8 @@ impl Submitter {
         let Some(proof) = inclusion::certified(&view, manifest, &found.log, found.index)? else {
             return Ok(Held::Logged);
         };
-        let entry = view.entries(&found.log, found.index, 1, limits::ENTRY_BYTES_MAX).map_err(log::LogError::Tiles)?;
-        let entry = entry.into_iter().next().ok_or(log::LogError::Range)?;
+        let entry = view.entry(&found.log, found.index).map_err(log::LogError::Tiles)?;
+        let entry = entry.ok_or(log::LogError::Range)?;
         let Position { log, index, .. } = found;
         Ok(Held::Final(Receipt { event: id, log, index, known: true, entry, proof: proof.to_string() }))
     }

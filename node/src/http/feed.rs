@@ -136,7 +136,7 @@ fn claim_before(moment: &Moment<'_>, event: &Event, at: &Frontier) -> Result<Opt
     if at.of(&log) <= index {
         return Ok(None);
     }
-    let Some(bytes) = moment.view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop() else { return Ok(None) };
+    let Some(bytes) = moment.view.entry(&log, index)? else { return Ok(None) };
     let entry: Entry = codec::decode(&bytes, limits::ENTRY_BYTES_MAX)?;
     let Body::Event(signed) = &entry.body else { return Ok(None) };
     Ok(line(moment, (&log, index), &entry, signed)?.map(|line| Line { late: true, ..line }))

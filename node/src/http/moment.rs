@@ -172,8 +172,8 @@ impl<'a> Moment<'a> {
 
     /// An entry of this node's copy, as bytes and decoded. Its signatures were verified before it was stored.
     pub(super) fn entry(&self, log: &LogId, index: u64) -> Result<(Vec<u8>, Entry), ApiError> {
-        let found = self.view.entries(log, index, 1, limits::ENTRY_BYTES_MAX)?;
-        let bytes = found.into_iter().next().ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
+        let found = self.view.entry(log, index)?;
+        let bytes = found.ok_or_else(|| ApiError::internal("an indexed entry is not stored"))?;
         let entry = codec::decode(&bytes, limits::ENTRY_BYTES_MAX)?;
         Ok((bytes, entry))
     }

@@ -6,7 +6,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fama_ledger::id::{EventId, IdentityId};
-use fama_ledger::limits;
 use fama_ledger::log::prove_inclusion;
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::profile::{self, GRANTED_BY_MAX, LogSource, MakeError, ProfileProof, Question, Required};
@@ -158,7 +157,7 @@ fn certificate(
     let adopted = adopted.ok_or_else(|| ApiError::internal("a log with a front has adopted a version"))?;
     let (size, before) = (front.certificate.head().size, manifest.at(adopted.version().saturating_sub(1)));
     let last = size.saturating_sub(1);
-    let entry = view.entries(log, last, 1, limits::ENTRY_BYTES_MAX)?.pop();
+    let entry = view.entry(log, last)?;
     let entry = entry.ok_or_else(|| ApiError::internal("a certified entry is not stored"))?;
     let (path, shown) = (prove_inclusion(last, size, &view.tiles(log))?, view.adoption(log, size)?);
     // At the head that ends with an adoption, the operators of the version before count too.

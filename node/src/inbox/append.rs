@@ -228,7 +228,7 @@ impl Inbox {
             EventVerdict::Known(index) => (index, None),
         };
         let known = entry.is_none();
-        let stored = || Ok(self.shared.store.view().entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop());
+        let stored = || Ok(self.shared.store.view().entry(log, index)?);
         let entry = entry.map_or_else(stored, |entry| Ok::<_, Fatal>(Some(entry)))?;
         let entry = entry.ok_or(Fatal::Internal("an appended entry is in the store"))?;
         let signed =

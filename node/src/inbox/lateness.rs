@@ -119,7 +119,7 @@ impl Inbox {
         let Some(log) = self.own.as_ref().and_then(|own| own.log.as_ref()) else { return Ok(None) };
         let (mut index, view) = (self.replica.certified(log), self.shared.store.view());
         for _ in 0..=ADOPTIONS_MAX {
-            let Some(entry) = view.entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop() else { return Ok(None) };
+            let Some(entry) = view.entry(log, index)? else { return Ok(None) };
             match entry::event_id(&entry) {
                 // The adoption and the state entry after it.
                 None => index = index.saturating_add(2),
@@ -144,7 +144,7 @@ pub(super) fn before_ahead(batches: &mut Vec<Vec<VerifiedEntry>>, now: Millis) -
 }
 
 fn entry_time(view: &View<'_>, log: &LogId, index: u64) -> Result<Millis, Fatal> {
-    let entry = view.entries(log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
+    let entry = view.entry(log, index)?;
     let time = entry.and_then(|entry| entry::time(&entry));
     time.ok_or_else(|| Fatal::Damaged { log: log.clone(), what: format!("entry {index} is missing") })
 }

@@ -268,7 +268,7 @@ impl Inbox {
             return Ok(None);
         };
         let log = LogId { operator, generation };
-        let entry = view.entries(&log, index, 1, limits::ENTRY_BYTES_MAX)?.pop();
+        let entry = view.entry(&log, index)?;
         let entry = entry.and_then(|entry| VerifiedEntry::decode(entry, &manifest.federation()).ok());
         let event = entry.and_then(|entry| entry.event().cloned());
         let event = event.ok_or_else(|| Fatal::Damaged { log, what: format!("entry {index} is not a claim") })?;

@@ -1,9 +1,9 @@
 //! Proofs of an entry's position that a reader with the manifests alone can check.
+use fama_ledger::codec;
 use fama_ledger::log::{LogError, Prover};
 use fama_ledger::manifest::{LogId, Manifest};
 use fama_ledger::proof::TlogProof;
 use fama_ledger::signed_note::SignedNote;
-use fama_ledger::{codec, limits};
 
 use super::heads;
 use crate::store::{LogTiles, StoreError, View};
@@ -90,7 +90,7 @@ impl<'v> CertifiedLog<'v> {
         if index >= self.size {
             return Ok(None);
         }
-        let entry = self.view.entries(&self.log, index, 1, limits::ENTRY_BYTES_MAX).map_err(LogError::Tiles)?.pop();
+        let entry = self.view.entry(&self.log, index).map_err(LogError::Tiles)?;
         let missing =
             || LogError::Tiles(self.view.store().inconsistent(&self.log, &format!("entry {index} is missing")));
         let mut extra = entry.ok_or_else(missing)?;

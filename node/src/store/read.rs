@@ -11,7 +11,7 @@ use fama_ledger::fold::Void;
 use fama_ledger::id::{EventId, IdentityId, NoteHash};
 use fama_ledger::join::LogState;
 use fama_ledger::lateness::{LATENESS_BYTES_MAX, Lateness};
-use fama_ledger::limits::{self, ENTRY_BYTES_MAX, NOTE_BYTES_MAX};
+use fama_ledger::limits::{self, NOTE_BYTES_MAX};
 use fama_ledger::log::{Hash, LogError, TILE_WIDTH, Tiles, prove_inclusion};
 use fama_ledger::manifest::LogId;
 use fama_ledger::map::{LoadedNode, MissingNode, NodeError, NodeSource};
@@ -38,6 +38,10 @@ const DAY_USAGE_BYTES_MAX: usize = 64 + 128 * limits::OPERATORS_MAX * (limits::D
 pub(super) const ADOPTED_BYTES_MAX: usize = 16 * limits::VERSIONS_MAX;
 /// Longest value of `notes`, in bytes: a note, its variant and its length.
 pub(super) const NOTE_VALUE_BYTES_MAX: usize = NOTE_BYTES_MAX + 16;
+
+/// Up to so many logs are asked one by one for what they have under a key: filters answer for most that have nothing. A walk
+/// over the logs that have something reads a block of every level.
+const LOGS_ASKED_MAX: usize = 16;
 
 /// A history ends after this many items of logs that are being rolled back.
 const HIDDEN_MAX: usize = 1_024;
@@ -119,6 +123,27 @@ impl<'a> View<'a> {
         Ok(any)
     }
 
+    /// Calls `each` with every log that has a value at `prefix` followed by the log, and that value.
+    fn of_logs(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        each: &mut dyn FnMut(LogId, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if self.store.logs.len() > LOGS_ASKED_MAX {
+            return self.walk(family, Walk::of(prefix), &mut |key, value| {
+                each(self.log_of(family, key)?, value)?;
+                Ok(ControlFlow::Continue(()))
+            });
+        }
+        for (short, log) in &self.store.logs {
+            if let Some(value) = self.get_raw(family, &[prefix, short].concat())? {
+                each(log.clone(), &value)?;
+            }
+        }
+        Ok(())
+    }
+
     fn log_of(&self, family: Family, key: &[u8]) -> Result<LogId, StoreError> {
         let log = key.last_chunk::<{ size_of::<Log8>() }>().and_then(|log| self.store.logs.get(log));
         log.cloned().ok_or_else(|| self.broken(family, &"a log that is not in the manifest"))
@@ -182,9 +207,16 @@ impl<'a> View<'a> {
         let adopted = self.log(log).map_err(LogError::Tiles)?.map(|record| record.adopted).unwrap_or_default();
         let last = adopted.iter().skip(1).rev().find(|adopted| adopted.size <= size);
         let Some(index) = last.and_then(adoption::index_of) else { return Ok(None) };
-        let entry = self.entries(log, index, 1, ENTRY_BYTES_MAX).map_err(LogError::Tiles)?.pop();
-        let Some(entry) = entry else { return Ok(None) };
+        let Some(entry) = self.entry(log, index).map_err(LogError::Tiles)? else { return Ok(None) };
         Ok(Some(Adoption { index, entry, path: prove_inclusion(index, size, &self.tiles(log))? }))
+    }
+
+    /// An encoded entry.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn entry(&self, log: &LogId, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.get_raw(Family::Entries, &keys::entry(log, index))?.map(|entry| entry.to_vec()))
     }
 
     /// Encoded entries, starting at index `from`: at most `count`, and no more once their total reaches `bytes`, but at
@@ -216,10 +248,10 @@ impl<'a> View<'a> {
     /// [`StoreError`].
     pub fn positions(&self, event: &EventId) -> Result<Vec<Position>, StoreError> {
         let mut found = Vec::new();
-        self.walk(Family::Events, Walk::of(event.0), &mut |key, value| {
+        self.of_logs(Family::Events, &event.0, &mut |log, value| {
             let (index, void) = self.decode(Family::Events, value, RECORD_BYTES_MAX)?;
-            found.push(Position { log: self.log_of(Family::Events, key)?, index, void });
-            Ok(ControlFlow::Continue(()))
+            found.push(Position { log, index, void });
+            Ok(())
         })?;
         self.only_held(&mut found, |position| (&position.log, position.index))?;
         found.sort_by(|a, b| a.log.cmp(&b.log));
@@ -276,10 +308,10 @@ impl<'a> View<'a> {
     /// [`StoreError`].
     pub fn touched(&self, identity: &IdentityId, touch: Touch) -> Result<Vec<(LogId, u64)>, StoreError> {
         let mut found = Vec::new();
-        self.walk(Family::Touched, Walk::of(keys::touched(identity, touch)), &mut |key, value| {
+        self.of_logs(Family::Touched, &keys::touched(identity, touch), &mut |log, value| {
             let index = self.decode(Family::Touched, value, RECORD_BYTES_MAX)?;
-            found.push((self.log_of(Family::Touched, key)?, index));
-            Ok(ControlFlow::Continue(()))
+            found.push((log, index));
+            Ok(())
         })?;
         self.only_held(&mut found, |(log, index)| (log, *index))?;
         found.sort();

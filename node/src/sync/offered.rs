@@ -185,7 +185,7 @@ fn offer(
     let checkpoint = public::checkpoint(&shared.manifest, log, signed, cosignatures);
     let checkpoint = checkpoint.ok_or_else(|| broken("its certificate has no note"))?.to_string();
     let last = size.saturating_sub(1);
-    let entry = view.entries(log, last, 1, 1)?.pop().ok_or_else(|| broken("the last entry is missing"))?;
+    let entry = view.entry(log, last)?.ok_or_else(|| broken("the last entry is missing"))?;
     let tiles = view.tiles(log);
     let unproved = |error| match error {
         LogError::Tiles(error) => error,

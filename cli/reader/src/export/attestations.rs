@@ -93,8 +93,8 @@ impl AttestationRows<'_, '_> {
         let positions = self.view.positions(&attested.event).map_err(ReadError::damaged)?;
         let position = positions.into_iter().find(|position| position.void.is_none());
         let position = position.ok_or_else(|| ReadError::damaged("an attestation without its entry"))?;
-        let entries = self.view.entries(&position.log, position.index, 1, ENTRY_BYTES_MAX);
-        let bytes = entries.map_err(ReadError::damaged)?.pop().unwrap_or_default();
+        let entry = self.view.entry(&position.log, position.index);
+        let bytes = entry.map_err(ReadError::damaged)?.unwrap_or_default();
         let entry: Entry = codec::decode(&bytes, ENTRY_BYTES_MAX).map_err(ReadError::damaged)?;
         let Entry { time, body: Body::Event(signed) } = entry else {
             return Err(ReadError::damaged("an attestation that is no event"));

@@ -22,7 +22,7 @@ async fn an_event_comes_with_a_receipt_that_holds() {
     assert_eq!(event["positions"], position);
     assert!(event["note"]["text"].as_str().unwrap().contains("bio: maps things\n"));
     let proof: TlogProof = event["receipt"].as_str().unwrap().parse().unwrap();
-    let entry = world.app.shared.store.view().entries(&world.alpha.id, 2, 1, 1).unwrap().remove(0);
+    let entry = world.app.shared.store.view().entry(&world.alpha.id, 2).unwrap().unwrap();
     let node_key = |name: &Domain| world.app.shared.manifest.operator(name).map(|operator| operator.node_key);
     let (_, cosignatures) = proof.verify(&entry, |origin| node_key(&origin.operator), node_key).unwrap();
     assert_eq!((proof.index, cosignatures.len()), (2, 2));
