@@ -74,7 +74,7 @@ pub enum ConfigError {
         /// The rule that it breaks.
         error: ManifestError,
     },
-    /// Too many may read or change the key file: see [`unsafe_mode`].
+    /// Too many may read or change the key file: see [`unsafe_mode`](super::unsafe_mode).
     #[error("{at}: {path} has mode {mode:04o}, want 0600", path = path.display())]
     Permissions {
         /// Line of the setting that names the file.
